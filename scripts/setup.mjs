@@ -1,0 +1,137 @@
+// All the set-up, on a fresh Debian or Ubuntu machine with Node 20+; a second run takes a moment. Run by `npm start` and `npm test`.
+//   node scripts/setup.mjs [--only packages]
+import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { findLibtorch, findOpenmpBlas, hasProgram } from './libtorch.mjs'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const build = join(root, 'build')
+const only = process.argv.includes('--only') ? process.argv[process.argv.indexOf('--only') + 1] : null
+
+try {
+  await main()
+} catch (error) {
+  console.error(`\nset-up failed: ${error.message}`)
+  process.exit(1)
+}
+
+async function main() {
+  if (Number(process.versions.node.split('.')[0]) < 20) throw new Error(`Node ${process.versions.node} is too old: install Node 20 or newer`)
+  mkdirSync(build, { recursive: true })
+  await step('npm packages', installPackages)
+  if (only === 'packages') return
+  const libtorch = await step('libtorch', provideLibtorch)
+  await step('native addon', (say) => compileAddon(libtorch, say))
+  await step('TypeScript', compileTypeScript)
+}
+
+/** Runs one step of the set-up with one line that says how it ended; `say` replaces a line's tail while it runs. */
+async function step(name, work) {
+  const started = Date.now()
+  const label = `set-up: ${name.padEnd(14)}`
+  const seconds = () => `${((Date.now() - started) / 1000).toFixed(1)} s`
+  const live = process.stdout.isTTY
+  const say = (text) => (live ? process.stdout.write(`\r\x1b[K${label}${text}`) : console.log(`${label}${text} (${seconds()})`))
+  let lastSaid = 'working'
+  const heartbeat = setInterval(() => say(`${lastSaid}, ${seconds()}`), live ? 1000 : 15000)
+  try {
+    const [summary, result] = await work((text) => {
+      lastSaid = text
+      say(text)
+    })
+    console.log(`${live ? '\r\x1b[K' : ''}${label}${summary} (${seconds()})`)
+    return result
+  } finally {
+    clearInterval(heartbeat)
+  }
+}
+
+async function installPackages(say) {
+  const stamp = join(root, 'node_modules', '.prospect-lock')
+  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return ['up to date']
+  say('npm ci')
+  await command('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], 'npm.log')
+  writeFileSync(stamp, lock)
+  return ['installed']
+}
+
+async function provideLibtorch(say) {
+  const missing = missingPackages()
+  if (missing.length > 0) await installSystemPackages(missing, say)
+  const libtorch = findLibtorch()
+  if (!libtorch) throw new Error('no libtorch was found after its installation: set LIBTORCH to the folder that holds lib/ and include/')
+  return [`${libtorch.version}, ${libtorch.source}`, libtorch]
+}
+
+/** Debian packages that are needed and not there: a compiler, and libtorch with its BLAS unless another libtorch is found. */
+function missingPackages() {
+  const libtorch = findLibtorch()
+  const packages = []
+  if (!hasProgram('g++') || !hasProgram('gcc')) packages.push('g++')
+  if (!libtorch) packages.push('libtorch-dev')
+  if ((!libtorch || libtorch.source === 'system') && !findOpenmpBlas()) packages.push('libopenblas0-openmp')
+  return packages
+}
+
+async function installSystemPackages(packages, say) {
+  const list = packages.join(' ')
+  if (!hasProgram('apt-get')) {
+    const needs = 'a C++17 compiler as g++, and libtorch 1.13 or newer: `pip install torch` in the active Python, or LIBTORCH=<its folder>'
+    throw new Error(`this system has no apt-get, so install by hand: ${needs}`)
+  }
+  const root = process.getuid?.() === 0
+  if (!root && !hasProgram('sudo')) throw new Error(`root is needed to install them: run apt-get install --no-install-recommends ${list}`)
+  const apt = (parameters) =>
+    root
+      ? command('apt-get', parameters, 'apt.log', { DEBIAN_FRONTEND: 'noninteractive' })
+      : command('sudo', ['DEBIAN_FRONTEND=noninteractive', 'apt-get', ...parameters], 'apt.log')
+  say('apt-get update')
+  await apt(['update', '-qq'])
+  say(`apt-get install ${list} (about 210 MB to download where libtorch is among them)`)
+  await apt(['install', '-y', '-qq', '--no-install-recommends', ...packages])
+}
+
+async function compileAddon(libtorch, say) {
+  const { buildAddon } = await import('./build-addon.mjs') // needs the npm packages
+  const blas = libtorch.source === 'system' ? findOpenmpBlas() : null
+  const outcome = await buildAddon(libtorch, blas, (done, total) => say(`compiling ${done}/${total}`))
+  return [outcome === 'built' ? 'built' : 'up to date']
+}
+
+async function compileTypeScript(say) {
+  if (!existsSync(join(root, 'src')) || distIsCurrent()) return ['up to date']
+  say('tsc')
+  await command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')], 'tsc.log')
+  writeFileSync(join(build, 'dist.stamp'), '')
+  return ['built']
+}
+
+function distIsCurrent() {
+  const stamp = join(build, 'dist.stamp')
+  if (!existsSync(stamp) || !existsSync(join(root, 'dist'))) return false
+  const built = statSync(stamp).mtimeMs
+  const inputs = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true }).map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+  return [...inputs, join(root, 'tsconfig.build.json')].every((file) => statSync(file).mtimeMs <= built)
+}
+
+/** Runs a program with its output in build/<log>; where it fails, the error shows the end of that log. */
+function command(program, parameters, log, environment = {}) {
+  return new Promise((resolve, reject) => {
+    const chunks = []
+    const child = spawn(program, parameters, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'], env: { ...process.env, ...environment } })
+    child.stdout.on('data', (chunk) => chunks.push(chunk))
+    child.stderr.on('data', (chunk) => chunks.push(chunk))
+    child.on('error', (error) => reject(new Error(`${program}: ${error.message}`)))
+    child.on('close', (code) => {
+      const output = Buffer.concat(chunks).toString()
+      writeFileSync(join(build, log), output)
+      if (code === 0) return resolve()
+      const tail = output.trim().split('\n').slice(-15).join('\n')
+      reject(new Error(`${program} ${parameters.join(' ')} ended with ${code} (whole output in build/${log}):\n${tail}`))
+    })
+  })
+}

@@ -1,0 +1,49 @@
+/** What a data file holds, what the model sees of it, and what one training step takes from it. */
+
+/** One turn of a conversation. Keys beyond these two (tool calls, names) reach the chat template untouched. */
+export interface Message {
+  role: string
+  content: string
+  [key: string]: unknown
+}
+
+/** Where a row came from, for error messages. `line` counts from 1. */
+export interface Origin {
+  file: string
+  line: number
+}
+
+/** One judged completion as the file has it: pairs are already two rows. */
+export interface FeedbackRow {
+  prompt: string | Message[]
+  completion: string | Message[]
+  /** true: thumbs up (desirable), false: thumbs down (undesirable). SFT rows, which have no label, are desirable. */
+  label: boolean
+  origin: Origin
+}
+
+/** One judged completion as the model sees it. */
+export interface Example {
+  /** Position in the data set, from 0. */
+  index: number
+  /** Examples with equal prompt ids, and only those, share this number. */
+  promptGroup: number
+  /** Examples with equal completion ids, and only those, share this number. */
+  completionGroup: number
+  /** Token ids before the completion, BOS included where the tokenizer sets one. At least one token. */
+  prompt: Int32Array
+  /** Token ids the loss is taken over, EOS included unless it was truncated away. At least one token. */
+  completion: Int32Array
+  desirable: boolean
+  origin: Origin
+}
+
+/** Tokens of one prompt followed by one completion: the unit that is packed. */
+export interface Sequence {
+  prompt: Int32Array
+  completion: Int32Array
+  /** Which row of the batch (or of any other list the caller keeps) this sequence belongs to. */
+  row: number
+  /** Sequences with equal keys have equal prompts and may share its tokens in a packed stream. */
+  promptGroup: number
+}

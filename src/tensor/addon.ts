@@ -1,0 +1,85 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { bestCapability, defaultThreads } from './processor.ts'
+
+/** What the native addon gives; tensors are handles (numbers) here and `Tensor` everywhere else. See native/addon.cc. */
+export interface Addon {
+  call(operator: number, ...values: unknown[]): unknown
+  operatorIndex(name: string): number
+  operatorSchema(operator: number): { text: string; arguments: { name: string; tensor: boolean; list: boolean }[] }
+  drop(handle: number): void
+  live(): number
+  shape(handle: number): number[]
+  dtype(handle: number): string
+  device(handle: number): string
+  item(handle: number): number
+  fromBytes(bytes: ArrayBufferView, shape: readonly number[], dtype: string): number
+  toBytes(handle: number): ArrayBuffer
+  mapFile(path: string): unknown
+  mappedTensor(mapping: unknown, offset: number, shape: readonly number[], dtype: string): number
+  setRequiresGrad(handle: number, on: boolean): void
+  requiresGrad(handle: number): boolean
+  grad(handle: number): number | null
+  setGrad(handle: number, gradient: number | null): void
+  backward(handle: number, gradient: number | null): void
+  gradMode(on: boolean): boolean
+  generator(seed: number): number
+  generatorState(generator: number): number
+  setGeneratorState(generator: number, state: number): void
+  threads(count?: number): number
+  memory(): { live: number; peak: number; cached: number }
+  resetPeakMemory(): void
+  emptyCachedMemory(): void
+  profile(on: boolean): Record<string, { milliseconds: number; calls: number }> | undefined
+  engine(): {
+    version: string
+    library: string
+    config: string
+    blasKernel: string | null
+    blasConfig: string | null
+    blasLibrary: string | null
+  }
+}
+
+interface Boot {
+  preload(library: string): string | null
+  setEnvironment(name: string, value: string): void
+}
+
+/** build/engine.json, which the set-up writes: what was built and against what. */
+export interface EngineBuild {
+  addon: string
+  boot: string
+  libtorch: { source: string; version: string; lib: string; cuda: boolean }
+  blas: string | null
+}
+
+const buildFile = fileURLToPath(new URL('../../build/engine.json', import.meta.url))
+let loaded: Addon | undefined
+
+/** The addon; loads libtorch at the first call (about 0.3 s). */
+export function addon(): Addon {
+  loaded ??= load()
+  return loaded
+}
+
+export function engineBuild(): EngineBuild {
+  if (!existsSync(buildFile)) throw new Error(`the native addon is not built (${buildFile} is missing): run \`npm run setup\``)
+  return JSON.parse(readFileSync(buildFile, 'utf8')) as EngineBuild
+}
+
+function load(): Addon {
+  const build = engineBuild()
+  const require = createRequire(import.meta.url)
+  const boot = require(build.boot) as Boot
+  const capability = bestCapability()
+  if (capability) boot.setEnvironment('ATEN_CPU_CAPABILITY', capability) // a value the user set is kept
+  if (build.blas && existsSync(build.blas)) {
+    const failure = boot.preload(build.blas)
+    if (failure) throw new Error(`${build.blas} cannot be loaded: ${failure}; run \`npm run setup\` again`)
+  }
+  const native = require(build.addon) as Addon
+  native.threads(defaultThreads())
+  return native
+}

@@ -1,0 +1,182 @@
+import { type Addon, addon } from './addon.ts'
+import { Tensor } from './tensor.ts'
+
+/** Element types, as libtorch's users name them. */
+export type Dtype =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'bfloat16'
+  | 'int64'
+  | 'int32'
+  | 'int16'
+  | 'int8'
+  | 'uint8'
+  | 'bool'
+
+type T = Tensor
+type Shape = readonly number[]
+type Unary = (self: T) => T
+type Binary = (self: T, other: T) => T
+type WithNumber = (self: T, other: number) => T
+/** After the listed arguments of a factory: layout is always strided. */
+type Layout = undefined
+
+interface Row<F> {
+  name: string
+  optional: boolean
+  type?: F
+}
+const aten = <F>(name: string): Row<F> => ({ name: `aten::${name}`, optional: false })
+const prospect = <F>(name: string): Row<F> => ({ name: `prospect::${name}`, optional: false })
+
+/**
+ * Every operator that Prospect calls: its name in libtorch and its type here, in the schema's order. The list is checked against the loaded
+ * libtorch. Those called `prospect::` are this project's own kernels, native/kernels/.
+ */
+const rows = {
+  // making
+  empty: aten<(size: Shape, dtype?: Dtype, layout?: Layout, device?: string) => T>('empty.memory_format'),
+  zeros: aten<(size: Shape, dtype?: Dtype, layout?: Layout, device?: string) => T>('zeros'),
+  ones: aten<(size: Shape, dtype?: Dtype, layout?: Layout, device?: string) => T>('ones'),
+  full: aten<(size: Shape, value: number, dtype?: Dtype, layout?: Layout, device?: string) => T>('full'),
+  arange: aten<(end: number, dtype?: Dtype, layout?: Layout, device?: string) => T>('arange'),
+  zerosLike: aten<Unary>('zeros_like'),
+  normal: aten<(self: T, mean?: number, standardDeviation?: number, generator?: number) => T>('normal_'),
+  uniform: aten<(self: T, from?: number, to?: number, generator?: number) => T>('uniform_'),
+  // arithmetic
+  add: aten<(self: T, other: T, alpha?: number) => T>('add.Tensor'),
+  addScalar: aten<WithNumber>('add.Scalar'),
+  sub: aten<(self: T, other: T, alpha?: number) => T>('sub.Tensor'),
+  subScalar: aten<WithNumber>('sub.Scalar'),
+  mul: aten<Binary>('mul.Tensor'),
+  mulScalar: aten<WithNumber>('mul.Scalar'),
+  div: aten<Binary>('div.Tensor'),
+  divScalar: aten<WithNumber>('div.Scalar'),
+  neg: aten<Unary>('neg'),
+  exp: aten<Unary>('exp'),
+  log: aten<Unary>('log'),
+  cos: aten<Unary>('cos'),
+  sin: aten<Unary>('sin'),
+  sqrt: aten<Unary>('sqrt'),
+  rsqrt: aten<Unary>('rsqrt'),
+  square: aten<Unary>('square'),
+  powScalar: aten<WithNumber>('pow.Tensor_Scalar'),
+  sigmoid: aten<Unary>('sigmoid'),
+  logSigmoid: aten<Unary>('log_sigmoid'),
+  silu: aten<Unary>('silu'),
+  clampMin: aten<WithNumber>('clamp_min'),
+  gtScalar: aten<WithNumber>('gt.Scalar'),
+  where: aten<(condition: T, self: T, other: T) => T>('where.self'),
+  // reductions
+  sum: aten<(self: T, dtype?: Dtype) => T>('sum'),
+  sumDims: aten<(self: T, dims: Shape, keepDims?: boolean) => T>('sum.dim_IntList'),
+  mean: aten<(self: T, dtype?: Dtype) => T>('mean'),
+  meanDims: aten<(self: T, dims: Shape, keepDims?: boolean) => T>('mean.dim'),
+  softmax: aten<(self: T, dim: number, dtype?: Dtype) => T>('softmax.int'),
+  logSoftmax: aten<(self: T, dim: number, dtype?: Dtype) => T>('log_softmax.int'),
+  argmax: aten<(self: T, dim?: number | null, keepDim?: boolean) => T>('argmax'),
+  norm: aten<WithNumber>('norm.Scalar'),
+  allFinite: aten<Unary>('isfinite'),
+  all: aten<Unary>('all'),
+  // matrices
+  linear: aten<(input: T, weight: T, bias?: T | null) => T>('linear'),
+  matmul: aten<Binary>('matmul'),
+  // shape
+  view: aten<(self: T, size: Shape) => T>('view'),
+  reshape: aten<(self: T, size: Shape) => T>('reshape'),
+  transpose: aten<(self: T, dim0: number, dim1: number) => T>('transpose.int'),
+  contiguous: aten<Unary>('contiguous'),
+  unsqueeze: aten<WithNumber>('unsqueeze'),
+  expand: aten<(self: T, size: Shape) => T>('expand'),
+  narrow: aten<(self: T, dim: number, start: number, length: number) => T>('narrow'),
+  cat: aten<(tensors: readonly T[], dim?: number) => T>('cat'),
+  stack: aten<(tensors: readonly T[], dim?: number) => T>('stack'),
+  splitWithSizes: aten<(self: T, sizes: Shape, dim?: number) => T[]>('split_with_sizes'),
+  outer: aten<Binary>('outer'),
+  triu: aten<(self: T, diagonal?: number) => T>('triu'),
+  // indexing
+  embedding: aten<(weight: T, indices: T) => T>('embedding'),
+  indexSelect: aten<(self: T, dim: number, index: T) => T>('index_select'),
+  indexAdd: aten<(self: T, dim: number, index: T, source: T) => T>('index_add'),
+  gather: aten<(self: T, dim: number, index: T) => T>('gather'),
+  // copies and types
+  toDtype: aten<(self: T, dtype: Dtype, nonBlocking?: boolean, copy?: boolean) => T>('to.dtype'),
+  clone: aten<Unary>('clone'),
+  detach: aten<Unary>('detach'),
+  // in place
+  copyInPlace: aten<(self: T, source: T) => T>('copy_'),
+  addInPlace: aten<(self: T, other: T, alpha?: number) => T>('add_.Tensor'),
+  mulScalarInPlace: aten<WithNumber>('mul_.Scalar'),
+  zeroInPlace: aten<Unary>('zero_'),
+  // lists of tensors at once
+  foreachNorm: aten<(self: readonly T[], order?: number) => T[]>('_foreach_norm.Scalar'),
+  foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
+  // this project's kernels
+  tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number) => T>('token_logps'),
+  adamw: prospect<
+    (
+      parameters: readonly T[],
+      gradients: readonly T[],
+      firstMoments: readonly T[],
+      secondMoments: readonly T[],
+      step: number,
+      learningRate: number,
+      beta1: number,
+      beta2: number,
+      epsilon: number,
+      weightDecay: number,
+      gradientScale: number,
+    ) => void
+  >('adamw_'),
+} as const
+
+type Rows = typeof rows
+type Functions = { [K in keyof Rows]: Rows[K] extends Row<infer F> ? F : never }
+type AnyFunction = (...values: unknown[]) => unknown
+
+/** The operators, callable. The first call of any of them loads libtorch and binds them all. */
+export const op = stubs()
+
+function stubs(): Functions {
+  const table: Record<string, AnyFunction> = {}
+  for (const key of Object.keys(rows)) {
+    table[key] = (...values) => {
+      bindOperators()
+      return table[key]!(...values)
+    }
+  }
+  return table as unknown as Functions
+}
+
+/** Replaces each stub by the operator itself. Throws where this libtorch lacks one, naming all that it lacks. */
+export function bindOperators(): void {
+  const native = addon()
+  const missing: string[] = []
+  for (const [key, row] of Object.entries(rows)) {
+    const index = native.operatorIndex(row.name)
+    if (index < 0) missing.push(row.name)
+    else (op as unknown as Record<string, AnyFunction>)[key] = compile(native, index)
+  }
+  if (missing.length > 0) throw new Error(`libtorch ${native.engine().version} lacks ${missing.join(', ')}: use 1.13 or newer`)
+}
+
+/**
+ * One function an overload, with its arguments written out: a generic one with rest arguments costs twice as much a call. The text comes
+ * from libtorch's own schema, never from input.
+ */
+function compile(native: Addon, index: number): AnyFunction {
+  const schema = native.operatorSchema(index)
+  const names = schema.arguments.map((_, i) => `a${i}`)
+  const values = schema.arguments.map(({ tensor, list }, i) => {
+    if (!tensor) return `a${i}`
+    return list ? `a${i}.map(handle)` : `(a${i} == null ? a${i} : a${i}.handle)`
+  })
+  const body = `return (${names.join(', ')}) => wrap(call(${[index, ...values].join(', ')}))`
+  const wrap = /-> Tensor(\([a-z!]+\))?$/.test(schema.text) ? (handle: number) => new Tensor(handle) : wrapResult
+  return new Function('call', 'handle', 'wrap', body)(native.call, (t: Tensor | null) => t?.handle ?? null, wrap)
+}
+
+function wrapResult(result: unknown): unknown {
+  return Array.isArray(result) ? result.map((value) => (typeof value === 'number' ? new Tensor(value) : value)) : result
+}
