@@ -63,3 +63,14 @@ export function noGrad<R>(work: () => R): R {
 export function liveTensors(): number {
   return addon().live()
 }
+
+/** Runs `work` as if no scope were open: what it makes lives until it is disposed. For what outlives a step, such as tables and parameters. */
+export function outsideScopes<R>(work: () => R): R {
+  const parent = current
+  current = null
+  try {
+    return work()
+  } finally {
+    current = parent
+  }
+}

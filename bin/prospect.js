@@ -1,0 +1,10 @@
+#!/usr/bin/env node
+import { existsSync } from 'node:fs'
+
+const main = new URL('../dist/cli/main.js', import.meta.url)
+if (existsSync(main)) {
+  process.exitCode = await (await import(main.href)).main()
+} else {
+  console.error('prospect is not built yet: run `npm run setup` in its folder')
+  process.exitCode = 1
+}

@@ -1,0 +1,17 @@
+import { Argument, type Command } from 'commander'
+import { generateOptions } from '../infer/options.ts'
+import { trainOptions } from '../train/options.ts'
+import { jsonSchemaOf } from './reference.ts'
+
+export const tables = { train: trainOptions, generate: generateOptions }
+
+export function configure(command: Command): void {
+  command.addArgument(new Argument('[command]', 'whose --config file').choices(Object.keys(tables)).default('train'))
+  command.addHelpText(
+    'after',
+    '\nExample, for editors with the YAML language server:\n  prospect schema train > train.schema.json\n  # yaml-language-server: $schema=train.schema.json   (first line of run.yaml)',
+  )
+  command.action((name: keyof typeof tables) => {
+    console.log(JSON.stringify(jsonSchemaOf(tables[name], `prospect ${name}`), null, 2))
+  })
+}

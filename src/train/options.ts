@@ -1,0 +1,163 @@
+import { z } from 'zod'
+import { nested, optionGroup, textList } from '../options/option.ts'
+
+const essentials = optionGroup('Model and data')
+const objective = optionGroup('Objective')
+const optimization = optionGroup('Optimization')
+const rows = optionGroup('Rows')
+const evaluation = optionGroup('Evaluation')
+const running = optionGroup('Run')
+
+const positive = () => z.number().positive()
+const share = () => z.number().min(0).lt(1)
+const count = () => z.number().int().min(1)
+const folder = () => z.string().min(1)
+
+/**
+ * Every option of a training run. Flags, `--config` files, their JSON Schema, the help and docs/options.md come from this table. Defaults
+ * are those of the paper's later versions (arXiv 2402.01306v4: AdamW, 5e-6, batch 32) and torch's where it names none.
+ */
+export const trainOptions = z.strictObject({
+  model: essentials('--model <folder>', 'Folder of the starting model, in Hugging Face format', folder()),
+  data: essentials('--data <file...>', 'Feedback file or files: prompt, completion and label in each row', textList()),
+  output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
+  reference: essentials(
+    '--reference <folder>',
+    'Folder of the reference model',
+    folder().optional(),
+    'the starting model',
+  ),
+
+  loss: nested('What is optimised', {
+    type: objective(
+      '--loss <name>',
+      'Objective: Kahneman-Tversky optimisation, or supervised fine-tuning',
+      z.enum(['kto', 'sft']).default('kto'),
+    ),
+    beta: objective(
+      '--beta <number>',
+      'How strongly KTO holds the policy to the reference: higher, closer',
+      positive().default(0.1),
+    ),
+    desirableWeight: objective(
+      '--desirable-weight <number>',
+      'Weight of thumbs-up rows, lambda_D',
+      z.number().min(0).default(1),
+    ),
+    undesirableWeight: objective(
+      '--undesirable-weight <number>',
+      'Weight of thumbs-down rows, lambda_U',
+      z.number().min(0).default(1),
+    ),
+  }),
+
+  epochs: optimization('--epochs <count>', 'Passes over the data', count().default(1)),
+  maxSteps: optimization(
+    '--max-steps <count>',
+    'Stop after this many optimiser steps',
+    count().optional(),
+    'all epochs',
+  ),
+  batchSize: optimization(
+    '--batch-size <rows>',
+    'Rows of one optimiser step, over all micro-batches',
+    count().default(32),
+  ),
+  optimizer: nested('AdamW', {
+    learningRate: optimization('--lr, --learning-rate <number>', 'Highest learning rate', positive().default(5e-6)),
+    weightDecay: optimization('--weight-decay <number>', 'Decoupled weight decay', z.number().min(0).default(0)),
+    beta1: optimization('--adam-beta1 <number>', 'Decay of the first moment', share().default(0.9)),
+    beta2: optimization('--adam-beta2 <number>', 'Decay of the second moment', share().default(0.999)),
+    epsilon: optimization('--adam-epsilon <number>', 'Added to the denominator', positive().default(1e-8)),
+    maxGradNorm: optimization(
+      '--max-grad-norm <number>',
+      'Gradients are scaled down to this norm; 0: never',
+      z.number().min(0).default(1),
+    ),
+  }),
+  schedule: nested('How the learning rate moves', {
+    type: optimization(
+      '--lr-scheduler <name>',
+      'Course of the learning rate after its warm-up: to 0 in a line or a cosine, or constant',
+      z.enum(['linear', 'constant', 'cosine']).default('linear'),
+    ),
+    warmup: optimization(
+      '--warmup <number>',
+      'Warm-up: a share of all steps where below 1, else a number of steps',
+      z.number().min(0).default(0.1),
+    ),
+  }),
+
+  maxLength: rows(
+    '--max-length <tokens>',
+    'Longest prompt and completion together; what is cut off is reported',
+    count().default(2048),
+  ),
+  maxPromptLength: rows(
+    '--max-prompt-length <tokens>',
+    'Longest prompt where the row is over --max-length',
+    count().default(1024),
+  ),
+  strict: rows(
+    '--strict',
+    'Stop where a row would be cut or skipped, rather than report it',
+    z.boolean().default(false),
+  ),
+  onBadRow: rows(
+    '--on-bad-row <action>',
+    'A row that cannot be used: stop with an error, or skip and count it',
+    z.enum(['error', 'skip']).default('error'),
+  ),
+
+  evaluation: nested('Held-out rows, scored before and after training', {
+    data: evaluation(
+      '--eval-data <file...>',
+      'Feedback file or files to evaluate on',
+      textList().optional(),
+      'a share of the training data',
+    ),
+    split: evaluation(
+      '--eval-split <share>',
+      'Share of the rows held out where no --eval-data is given; 0: none',
+      share().default(0.05),
+    ),
+    every: evaluation(
+      '--eval-every <steps>',
+      'Also evaluate after every so many steps',
+      count().optional(),
+      'only at start and end',
+    ),
+  }),
+  samples: nested('Replies to fixed prompts, before, during and after training', {
+    prompts: evaluation('--sample-prompts <count>', 'Prompts to answer; 0: none', z.number().int().min(0).default(4)),
+    maxTokens: evaluation('--sample-max-tokens <tokens>', 'Longest sampled reply', count().default(64)),
+  }),
+
+  checkpoint: nested('What an interrupted run resumes from', {
+    every: running('--save-every <steps>', 'Write a checkpoint after every so many steps', count().default(100)),
+    keep: running('--save-total-limit <count>', 'Checkpoints to keep, the newest', count().default(2)),
+  }),
+  precision: running(
+    '--precision <type>',
+    'Type of matrix products; auto: bf16 where the processor has it',
+    z.enum(['auto', 'float32', 'bf16']).default('auto'),
+  ),
+  microBatchTokens: running(
+    '--micro-batch-tokens <tokens>',
+    'Tokens of one forward and backward pass; less takes less memory',
+    count().default(8192),
+  ),
+  seed: running('--seed <number>', 'Seed of everything random', z.number().int().min(0).default(0)),
+  threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
+  cache: running(
+    '--cache <folder>',
+    'Where log-probabilities under the reference are kept between runs',
+    folder().optional(),
+    '~/.cache/prospect',
+  ),
+})
+
+/** What callers give: every option but model and data may be left out. */
+export type TrainOptions = z.input<typeof trainOptions>
+/** The same with all defaults in place. */
+export type ResolvedTrainOptions = z.output<typeof trainOptions>
