@@ -1,7 +1,16 @@
 // Compiles native/ against the libtorch found, only where its inputs changed, and writes build/engine.json for the loader.
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -31,18 +40,33 @@ export async function buildAddon(libtorch, blas, progress) {
 }
 
 function compilerFlags(libtorch) {
-  const headers = [dirname(require.resolve('node-addon-api')), require('node-api-headers').include_dir, ...libtorch.include]
+  const headers = [
+    dirname(require.resolve('node-addon-api')),
+    require('node-api-headers').include_dir,
+    ...libtorch.include,
+  ]
   const standard = Number(libtorch.version.split('.')[0]) >= 2 ? 'gnu++20' : 'gnu++17'
   const defines = ['NAPI_CPP_EXCEPTIONS', 'NAPI_VERSION=8', `_GLIBCXX_USE_CXX11_ABI=${libtorch.abi}`]
   return {
     c: ['-O2', '-fPIC', '-Wall', '-DNAPI_VERSION=8', `-I${require('node-api-headers').include_dir}`],
-    cc: ['-O2', '-fPIC', '-fopenmp', '-Wall', `-std=${standard}`, ...defines.map((name) => `-D${name}`), ...headers.map((path) => `-isystem${path}`), `-I${native}`],
+    cc: [
+      '-O2',
+      '-fPIC',
+      '-fopenmp',
+      '-Wall',
+      `-std=${standard}`,
+      ...defines.map((name) => `-D${name}`),
+      ...headers.map((path) => `-isystem${path}`),
+      `-I${native}`,
+    ],
     link: [`-L${libtorch.lib}`, `-Wl,-rpath,${libtorch.lib}`, '-ltorch_cpu', '-lc10', '-fopenmp'],
   }
 }
 
 function sources(pattern) {
-  return readdirSync(native, { recursive: true }).filter((name) => pattern.test(name)).sort()
+  return readdirSync(native, { recursive: true })
+    .filter((name) => pattern.test(name))
+    .sort()
 }
 
 function hashOfInputs(flags) {
@@ -77,7 +101,9 @@ async function compileInto(folder, flags, libtorch, progress) {
     renameSync(work, folder)
   } catch (error) {
     rmSync(work, { recursive: true, force: true })
-    throw new Error(`the addon does not build against libtorch ${libtorch.version} (${libtorch.source}):\n${error.stderr ?? error.message}`)
+    throw new Error(
+      `the addon does not build against libtorch ${libtorch.version} (${libtorch.source}):\n${error.stderr ?? error.message}`,
+    )
   }
 }
 

@@ -26,15 +26,22 @@ function fromVariable() {
   const folder = process.env.LIBTORCH
   if (!folder) return null
   const found = inFolder(folder, 'LIBTORCH')
-  if (!found) throw new Error(`LIBTORCH=${folder} holds no libtorch: expected lib/libtorch_cpu.so and include/torch in it; correct or unset it`)
+  if (!found)
+    throw new Error(
+      `LIBTORCH=${folder} holds no libtorch: expected lib/libtorch_cpu.so and include/torch in it; correct or unset it`,
+    )
   return found
 }
 
 function fromPython() {
-  const script = "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
+  const script =
+    "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
   for (const python of ['python3', 'python']) {
     try {
-      const folder = execFileSync(python, ['-c', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+      const folder = execFileSync(python, ['-c', script], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      }).trim()
       const found = folder && inFolder(folder, `Python's torch, ${folder}`)
       if (found) return found
     } catch {

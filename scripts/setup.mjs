@@ -19,7 +19,8 @@ try {
 }
 
 async function main() {
-  if (Number(process.versions.node.split('.')[0]) < 20) throw new Error(`Node ${process.versions.node} is too old: install Node 20 or newer`)
+  if (Number(process.versions.node.split('.')[0]) < 20)
+    throw new Error(`Node ${process.versions.node} is too old: install Node 20 or newer`)
   mkdirSync(build, { recursive: true })
   await step('npm packages', installPackages)
   if (only === 'packages') return
@@ -34,7 +35,8 @@ async function step(name, work) {
   const label = `set-up: ${name.padEnd(14)}`
   const seconds = () => `${((Date.now() - started) / 1000).toFixed(1)} s`
   const live = process.stdout.isTTY
-  const say = (text) => (live ? process.stdout.write(`\r\x1b[K${label}${text}`) : console.log(`${label}${text} (${seconds()})`))
+  const say = (text) =>
+    live ? process.stdout.write(`\r\x1b[K${label}${text}`) : console.log(`${label}${text} (${seconds()})`)
   let lastSaid = 'working'
   const heartbeat = setInterval(() => say(`${lastSaid}, ${seconds()}`), live ? 1000 : 15000)
   try {
@@ -51,7 +53,9 @@ async function step(name, work) {
 
 async function installPackages(say) {
   const stamp = join(root, 'node_modules', '.prospect-lock')
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex')
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return ['up to date']
   say('npm ci')
   await command('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], 'npm.log')
@@ -63,7 +67,10 @@ async function provideLibtorch(say) {
   const missing = missingPackages()
   if (missing.length > 0) await installSystemPackages(missing, say)
   const libtorch = findLibtorch()
-  if (!libtorch) throw new Error('no libtorch was found after its installation: set LIBTORCH to the folder that holds lib/ and include/')
+  if (!libtorch)
+    throw new Error(
+      'no libtorch was found after its installation: set LIBTORCH to the folder that holds lib/ and include/',
+    )
   return [`${libtorch.version}, ${libtorch.source}`, libtorch]
 }
 
@@ -80,11 +87,13 @@ function missingPackages() {
 async function installSystemPackages(packages, say) {
   const list = packages.join(' ')
   if (!hasProgram('apt-get')) {
-    const needs = 'a C++17 compiler as g++, and libtorch 1.13 or newer: `pip install torch` in the active Python, or LIBTORCH=<its folder>'
+    const needs =
+      'a C++17 compiler as g++, and libtorch 1.13 or newer: `pip install torch` in the active Python, or LIBTORCH=<its folder>'
     throw new Error(`this system has no apt-get, so install by hand: ${needs}`)
   }
   const root = process.getuid?.() === 0
-  if (!root && !hasProgram('sudo')) throw new Error(`root is needed to install them: run apt-get install --no-install-recommends ${list}`)
+  if (!root && !hasProgram('sudo'))
+    throw new Error(`root is needed to install them: run apt-get install --no-install-recommends ${list}`)
   const apt = (parameters) =>
     root
       ? command('apt-get', parameters, 'apt.log', { DEBIAN_FRONTEND: 'noninteractive' })
@@ -105,7 +114,11 @@ async function compileAddon(libtorch, say) {
 async function compileTypeScript(say) {
   if (!existsSync(join(root, 'src')) || distIsCurrent()) return ['up to date']
   say('tsc')
-  await command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')], 'tsc.log')
+  await command(
+    process.execPath,
+    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')],
+    'tsc.log',
+  )
   writeFileSync(join(build, 'dist.stamp'), '')
   return ['built']
 }
@@ -114,7 +127,9 @@ function distIsCurrent() {
   const stamp = join(build, 'dist.stamp')
   if (!existsSync(stamp) || !existsSync(join(root, 'dist'))) return false
   const built = statSync(stamp).mtimeMs
-  const inputs = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true }).map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+  const inputs = readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true }).map((entry) =>
+    join(entry.parentPath ?? entry.path, entry.name),
+  )
   return [...inputs, join(root, 'tsconfig.build.json')].every((file) => statSync(file).mtimeMs <= built)
 }
 
@@ -122,7 +137,11 @@ function distIsCurrent() {
 function command(program, parameters, log, environment = {}) {
   return new Promise((resolve, reject) => {
     const chunks = []
-    const child = spawn(program, parameters, { cwd: root, stdio: ['inherit', 'pipe', 'pipe'], env: { ...process.env, ...environment } })
+    const child = spawn(program, parameters, {
+      cwd: root,
+      stdio: ['inherit', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
+    })
     child.stdout.on('data', (chunk) => chunks.push(chunk))
     child.stderr.on('data', (chunk) => chunks.push(chunk))
     child.on('error', (error) => reject(new Error(`${program}: ${error.message}`)))
@@ -131,7 +150,9 @@ function command(program, parameters, log, environment = {}) {
       writeFileSync(join(build, log), output)
       if (code === 0) return resolve()
       const tail = output.trim().split('\n').slice(-15).join('\n')
-      reject(new Error(`${program} ${parameters.join(' ')} ended with ${code} (whole output in build/${log}):\n${tail}`))
+      reject(
+        new Error(`${program} ${parameters.join(' ')} ended with ${code} (whole output in build/${log}):\n${tail}`),
+      )
     })
   })
 }

@@ -22,7 +22,11 @@ export function kto({ beta, desirableWeight, undesirableWeight }: KtoOptions): O
     losses({ policy, reference, desirable }, referencePoint) {
       const sign = desirable.to('float32').mul(2).sub(1) // +1 desirable, -1 undesirable
       const value = policy.sub(reference!).sub(referencePoint!.value).mul(sign).mul(beta).sigmoid()
-      const weight = op.where(desirable, op.full([], desirableWeight, 'float32'), op.full([], undesirableWeight, 'float32'))
+      const weight = op.where(
+        desirable,
+        op.full([], desirableWeight, 'float32'),
+        op.full([], undesirableWeight, 'float32'),
+      )
       return weight.mul(value.neg().add(1))
     },
     rewards({ policy, reference }) {

@@ -42,10 +42,17 @@ export function attend(queries: Tensor, keys: Tensor, values: Tensor): Tensor {
   const [length, heads, headSize] = queries.shape as [number, number, number]
   const [context, groups] = keys.shape as [number, number]
   const shared = heads / groups // query heads that share one key-value head become more rows of one product
-  const q = queries.view(length, groups, shared, headSize).transpose(0, 1).transpose(1, 2).reshape(groups, shared * length, headSize)
+  const q = queries
+    .view(length, groups, shared, headSize)
+    .transpose(0, 1)
+    .transpose(1, 2)
+    .reshape(groups, shared * length, headSize)
   const scores = q.matmul(keys.transpose(0, 1).transpose(1, 2))
   const masked = scores.view(groups, shared, length, context).add(causalMask(length, context, scores.dtype))
-  const weights = op.softmax(masked, -1, 'float32').to(values.dtype).view(groups, shared * length, context)
+  const weights = op
+    .softmax(masked, -1, 'float32')
+    .to(values.dtype)
+    .view(groups, shared * length, context)
   const mixed = weights.matmul(values.transpose(0, 1)).view(groups, shared, length, headSize)
   return mixed.transpose(1, 2).transpose(0, 1).reshape(length, heads, headSize)
 }
@@ -58,7 +65,9 @@ function causalMask(length: number, context: number, dtype: Dtype): Tensor {
   if (!known || known.size < context) {
     known?.mask.dispose()
     const size = Math.max(128, 2 ** Math.ceil(Math.log2(context)))
-    const mask = outsideScopes(() => scope(() => op.triu(op.full([size, size], Number.NEGATIVE_INFINITY, 'float32'), 1).to(dtype)))
+    const mask = outsideScopes(() =>
+      scope(() => op.triu(op.full([size, size], Number.NEGATIVE_INFINITY, 'float32'), 1).to(dtype)),
+    )
     known = { mask, size }
     masks.set(dtype, known)
   }

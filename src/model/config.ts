@@ -6,7 +6,13 @@ export interface RopeConfig {
   scaling:
     | { type: 'default' }
     | { type: 'linear'; factor: number }
-    | { type: 'llama3'; factor: number; lowFrequencyFactor: number; highFrequencyFactor: number; originalMaxPositions: number }
+    | {
+        type: 'llama3'
+        factor: number
+        lowFrequencyFactor: number
+        highFrequencyFactor: number
+        originalMaxPositions: number
+      }
 }
 
 /** A decoder's shape, from `config.json`. */
@@ -98,7 +104,9 @@ export function parseModelConfig(config: unknown, file: string): ModelConfig {
     throw new Error(`${file}: the head size must be even, but hidden_size / num_attention_heads is ${result.headSize}`)
   }
   if (heads % result.keyValueHeads !== 0) {
-    throw new Error(`${file}: num_attention_heads (${heads}) must be a multiple of num_key_value_heads (${result.keyValueHeads})`)
+    throw new Error(
+      `${file}: num_attention_heads (${heads}) must be a multiple of num_key_value_heads (${result.keyValueHeads})`,
+    )
   }
   return result
 }
@@ -107,7 +115,9 @@ function ropeConfig(fields: z.output<typeof llamaFields>, file: string): RopeCon
   const scaling = fields.rope_parameters ?? fields.rope_scaling ?? {}
   const theta = scaling.rope_theta ?? fields.rope_theta ?? 10000
   const type = scaling.rope_type ?? scaling.type ?? 'default'
-  const need = (name: 'factor' | 'low_freq_factor' | 'high_freq_factor' | 'original_max_position_embeddings'): number => {
+  const need = (
+    name: 'factor' | 'low_freq_factor' | 'high_freq_factor' | 'original_max_position_embeddings',
+  ): number => {
     const value = scaling[name]
     if (value === undefined) throw new Error(`${file}: rope scaling '${type}' needs ${name}`)
     return value

@@ -44,13 +44,18 @@ export class Decoder {
    */
   computeWeights(compute: Dtype): Parameters {
     const weights: Parameters = new Map()
-    for (const [name, parameter] of this.parameters) weights.set(name, isMatrix(name) ? parameter.to(compute) : parameter)
+    for (const [name, parameter] of this.parameters)
+      weights.set(name, isMatrix(name) ? parameter.to(compute) : parameter)
     if (this.config.tiedHead) weights.set(headName, this.parameters.get(embeddingName)!.to(compute))
     return weights
   }
 
   /** Hidden states after the last norm, [tokens, hiddenSize] float32. `weights` from computeWeights(). */
-  hidden(weights: Parameters, stream: { tokens: Tensor; positions: Tensor; highestPosition: number }, attention: Attention): Tensor {
+  hidden(
+    weights: Parameters,
+    stream: { tokens: Tensor; positions: Tensor; highestPosition: number },
+    attention: Attention,
+  ): Tensor {
     const rope = this.#rope.at(stream.positions, stream.highestPosition)
     let x = op.embedding(weight(weights, embeddingName), stream.tokens).to('float32')
     for (let layer = 0; layer < this.config.layers; layer++) x = this.#block(weights, layer, x, rope, attention)
@@ -77,18 +82,43 @@ export class Decoder {
     return op.linear(states.to(head.dtype), head).to('float32')
   }
 
-  #block(weights: Parameters, layer: number, x: Tensor, rope: { cos: Tensor; sin: Tensor }, attention: Attention): Tensor {
+  #block(
+    weights: Parameters,
+    layer: number,
+    x: Tensor,
+    rope: { cos: Tensor; sin: Tensor },
+    attention: Attention,
+  ): Tensor {
     const prefix = `model.layers.${layer}.`
-    const attended = this.#attention(weights, layer, this.#norm(x, weight(weights, `${prefix}input_layernorm.weight`)), rope, attention)
+    const attended = this.#attention(
+      weights,
+      layer,
+      this.#norm(x, weight(weights, `${prefix}input_layernorm.weight`)),
+      rope,
+      attention,
+    )
     const middle = x.add(attended)
-    return middle.add(this.#feedForward(weights, layer, this.#norm(middle, weight(weights, `${prefix}post_attention_layernorm.weight`))))
+    return middle.add(
+      this.#feedForward(
+        weights,
+        layer,
+        this.#norm(middle, weight(weights, `${prefix}post_attention_layernorm.weight`)),
+      ),
+    )
   }
 
-  #attention(weights: Parameters, layer: number, x: Tensor, rope: { cos: Tensor; sin: Tensor }, attention: Attention): Tensor {
+  #attention(
+    weights: Parameters,
+    layer: number,
+    x: Tensor,
+    rope: { cos: Tensor; sin: Tensor },
+    attention: Attention,
+  ): Tensor {
     const { heads, keyValueHeads, headSize } = this.config
     const prefix = `model.layers.${layer}.self_attn.`
     const input = x.to(weight(weights, `${prefix}q_proj.weight`).dtype)
-    const project = (name: string, count: number) => linear(weights, `${prefix}${name}_proj`, input).view(-1, count, headSize)
+    const project = (name: string, count: number) =>
+      linear(weights, `${prefix}${name}_proj`, input).view(-1, count, headSize)
     const queries = rotate(project('q', heads), rope).to(input.dtype)
     const keys = rotate(project('k', keyValueHeads), rope).to(input.dtype)
     return linear(weights, `${prefix}o_proj`, attention(layer, queries, keys, project('v', keyValueHeads)))

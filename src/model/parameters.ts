@@ -58,22 +58,33 @@ interface StoredTensor {
  * A model's weights out of a folder's tensors, each in memory of its own. Throws naming every tensor that is missing, misshapen or left over
  * (rotary tables, which old checkpoints store, and the copy of a tied head are passed over).
  */
-export function loadParameters(config: ModelConfig, stored: ReadonlyMap<string, StoredTensor>, dtype: Dtype, folder: string): Parameters {
+export function loadParameters(
+  config: ModelConfig,
+  stored: ReadonlyMap<string, StoredTensor>,
+  dtype: Dtype,
+  folder: string,
+): Parameters {
   const wanted = parameterShapes(config)
   const problems: string[] = []
   for (const [name, shape] of wanted) {
     const found = stored.get(name)
     if (!found) problems.push(`${name} is missing`)
-    else if (found.shape.join() !== shape.join()) problems.push(`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`)
+    else if (found.shape.join() !== shape.join())
+      problems.push(`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`)
   }
   for (const name of stored.keys()) {
-    if (!wanted.has(name) && !name.endsWith('rotary_emb.inv_freq') && !(name === headName && config.tiedHead)) problems.push(`${name} is not known`)
+    if (!wanted.has(name) && !name.endsWith('rotary_emb.inv_freq') && !(name === headName && config.tiedHead))
+      problems.push(`${name} is not known`)
   }
-  if (problems.length > 0) throw new Error(`${folder}: the weights do not fit config.json: ${problems.slice(0, 8).join('; ')}`)
+  if (problems.length > 0)
+    throw new Error(`${folder}: the weights do not fit config.json: ${problems.slice(0, 8).join('; ')}`)
   const parameters: Parameters = new Map()
   outsideScopes(() => {
     for (const name of wanted.keys()) {
-      parameters.set(name, noGrad(() => scope(() => op.toDtype(stored.get(name)!.load(), dtype, false, true))))
+      parameters.set(
+        name,
+        noGrad(() => scope(() => op.toDtype(stored.get(name)!.load(), dtype, false, true))),
+      )
     }
   })
   return parameters

@@ -54,7 +54,10 @@ function tables(frequencies: Float32Array, positions: number): { cos: Tensor; si
 
 /** theta^(-2i / headSize), stretched as the scaling says; float32, as the models were trained with. */
 function inverseFrequencies({ theta, scaling }: RopeConfig, headSize: number): Float32Array {
-  const plain = Float32Array.from({ length: headSize / 2 }, (_, i) => 1 / Math.fround(theta ** Math.fround((2 * i) / headSize)))
+  const plain = Float32Array.from(
+    { length: headSize / 2 },
+    (_, i) => 1 / Math.fround(theta ** Math.fround((2 * i) / headSize)),
+  )
   if (scaling.type === 'default') return plain
   if (scaling.type === 'linear') return plain.map((frequency) => frequency / scaling.factor)
   // Llama 3.1: slow turns are stretched, fast ones kept, those between interpolated

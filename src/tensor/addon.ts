@@ -65,7 +65,8 @@ export function addon(): Addon {
 }
 
 export function engineBuild(): EngineBuild {
-  if (!existsSync(buildFile)) throw new Error(`the native addon is not built (${buildFile} is missing): run \`npm run setup\``)
+  if (!existsSync(buildFile))
+    throw new Error(`the native addon is not built (${buildFile} is missing): run \`npm run setup\``)
   return JSON.parse(readFileSync(buildFile, 'utf8')) as EngineBuild
 }
 

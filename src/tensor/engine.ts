@@ -17,7 +17,12 @@ export function inspectEngine(): EngineReport {
   const build = engineBuild()
   const kernelWarning = blasKernelWarning(native.blasKernel)
   return {
-    libtorch: { version: native.version, source: build.libtorch.source, library: native.library, cuda: build.libtorch.cuda },
+    libtorch: {
+      version: native.version,
+      source: build.libtorch.source,
+      library: native.library,
+      cuda: build.libtorch.cuda,
+    },
     processor: {
       name: processorName(),
       threads: addon().threads(),

@@ -114,21 +114,22 @@ const rows = {
   foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
   // this project's kernels
   tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number) => T>('token_logps'),
-  adamw: prospect<
-    (
-      parameters: readonly T[],
-      gradients: readonly T[],
-      firstMoments: readonly T[],
-      secondMoments: readonly T[],
-      step: number,
-      learningRate: number,
-      beta1: number,
-      beta2: number,
-      epsilon: number,
-      weightDecay: number,
-      gradientScale: number,
-    ) => void
-  >('adamw_'),
+  adamw:
+    prospect<
+      (
+        parameters: readonly T[],
+        gradients: readonly T[],
+        firstMoments: readonly T[],
+        secondMoments: readonly T[],
+        step: number,
+        learningRate: number,
+        beta1: number,
+        beta2: number,
+        epsilon: number,
+        weightDecay: number,
+        gradientScale: number,
+      ) => void
+    >('adamw_'),
 } as const
 
 type Rows = typeof rows
@@ -158,7 +159,8 @@ export function bindOperators(): void {
     if (index < 0) missing.push(row.name)
     else (op as unknown as Record<string, AnyFunction>)[key] = compile(native, index)
   }
-  if (missing.length > 0) throw new Error(`libtorch ${native.engine().version} lacks ${missing.join(', ')}: use 1.13 or newer`)
+  if (missing.length > 0)
+    throw new Error(`libtorch ${native.engine().version} lacks ${missing.join(', ')}: use 1.13 or newer`)
 }
 
 /**

@@ -85,14 +85,19 @@ function readHeader(path: string): { header: Record<string, unknown>; dataStart:
   const file = openSync(path, 'r')
   try {
     const size = fstatSync(file).size
-    if (size < prefixBytes) throw new Error(`${path}: ${size} bytes are no safetensors file: it is cut short or not one`)
+    if (size < prefixBytes)
+      throw new Error(`${path}: ${size} bytes are no safetensors file: it is cut short or not one`)
     const length = readExactly(path, file, 0, prefixBytes).readBigUInt64LE()
     if (length > longestHeader) {
-      throw new Error(`${path}: the header claims ${length} bytes, at most ${longestHeader} are allowed: not a safetensors file`)
+      throw new Error(
+        `${path}: the header claims ${length} bytes, at most ${longestHeader} are allowed: not a safetensors file`,
+      )
     }
     const dataStart = prefixBytes + Number(length)
     if (dataStart > size) {
-      throw new Error(`${path}: the header claims ${length} bytes, the file has ${size}: it is cut short or not safetensors`)
+      throw new Error(
+        `${path}: the header claims ${length} bytes, the file has ${size}: it is cut short or not safetensors`,
+      )
     }
     const header = parsedHeader(path, readExactly(path, file, prefixBytes, Number(length)))
     return { header, dataStart, dataBytes: size - dataStart }
@@ -134,7 +139,8 @@ function checkedPlace(path: string, name: string, value: unknown, dataBytes: num
     throw wrong(`dtype ${brief(code)} is not supported; known are ${Object.keys(codes).join(', ')}`)
   }
   if (!isSizes(shape)) throw wrong(`shape must be a list of whole numbers from 0, got ${brief(shape)}`)
-  if (!isSizes(offsets) || offsets.length !== 2) throw wrong(`data_offsets must be two whole numbers, got ${brief(offsets)}`)
+  if (!isSizes(offsets) || offsets.length !== 2)
+    throw wrong(`data_offsets must be two whole numbers, got ${brief(offsets)}`)
   const dtype = codes[code as keyof typeof codes]
   const [begin, end] = offsets as [number, number]
   const bytes = byteSize(shape, dtype)
@@ -150,7 +156,8 @@ function refuseOverlaps(path: string, places: readonly Place[]): void {
   const inOrder = places.filter(({ begin, end }) => end > begin).sort((a, b) => a.begin - b.begin)
   for (const [i, place] of inOrder.entries()) {
     const before = inOrder[i - 1]
-    if (before && before.end > place.begin) throw new Error(`${path}: tensors '${before.name}' and '${place.name}' overlap`)
+    if (before && before.end > place.begin)
+      throw new Error(`${path}: tensors '${before.name}' and '${place.name}' overlap`)
   }
 }
 
@@ -193,14 +200,18 @@ export function writeSafetensors(
 }
 
 /** The names, types and sizes of tensors to be written, without their data. Throws on a name that comes twice. */
-export function describeTensors(path: string, tensors: Iterable<readonly [string, Tensor | LazyTensor]>): TensorEntry[] {
+export function describeTensors(
+  path: string,
+  tensors: Iterable<readonly [string, Tensor | LazyTensor]>,
+): TensorEntry[] {
   const names = new Set<string>([metadataKey])
   return Array.from(tensors, ([name, source]) =>
     naming(path, name, () => {
       if (names.has(name)) throw new Error(name === metadataKey ? 'the name is reserved' : 'the name comes twice')
       names.add(name)
       const { dtype, shape } = source
-      if (!(dtype in elementBytes)) throw new Error(`dtype ${dtype} cannot be stored; known are ${Object.values(codes).join(', ')}`)
+      if (!(dtype in elementBytes))
+        throw new Error(`dtype ${dtype} cannot be stored; known are ${Object.values(codes).join(', ')}`)
       const bytes = byteSize(shape, dtype)
       if (bytes === null) throw new Error(`shape ${brief(shape)} is too large`)
       return { name, dtype, shape, bytes, load: () => (source instanceof Tensor ? source : source.load()) }
@@ -222,7 +233,8 @@ function encodedHeader(path: string, entries: readonly TensorEntry[], metadata: 
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(fields)))
   const length = Math.ceil(json.length / 8) * 8
-  if (length > longestHeader) throw new Error(`${path}: ${entries.length} tensors make a header of ${length} bytes: use several files`)
+  if (length > longestHeader)
+    throw new Error(`${path}: ${entries.length} tensors make a header of ${length} bytes: use several files`)
   const header = Buffer.alloc(prefixBytes + length, ' ')
   header.writeBigUInt64LE(BigInt(length))
   json.copy(header, prefixBytes)

@@ -46,7 +46,8 @@ function collect(value: unknown, into: Set<Tensor>): void {
   if ('handle' in value && 'dispose' in value) into.add(value as Tensor)
   else if (value instanceof Map) for (const item of value.values()) collect(item, into)
   else if (Array.isArray(value)) for (const item of value) collect(item, into)
-  else if (Object.getPrototypeOf(value) === Object.prototype) for (const item of Object.values(value)) collect(item, into)
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const item of Object.values(value)) collect(item, into)
 }
 
 /** Runs `work` without recording operators for backward. */

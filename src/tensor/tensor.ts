@@ -153,7 +153,8 @@ export class Tensor {
 
 function typedData(data: Data | readonly number[], dtype?: Dtype): { values: Data; type: Dtype } {
   if (dtype === 'bfloat16' || dtype === 'float16') {
-    if (!(data instanceof Uint16Array)) throw new TypeError(`${dtype} data is given as its bits, a Uint16Array; use Tensor.from(...).to('${dtype}')`)
+    if (!(data instanceof Uint16Array))
+      throw new TypeError(`${dtype} data is given as its bits, a Uint16Array; use Tensor.from(...).to('${dtype}')`)
     return { values: data, type: dtype }
   }
   const own = (Object.keys(arrays) as (keyof typeof arrays)[]).find((name) => data.constructor === arrays[name])
@@ -161,5 +162,8 @@ function typedData(data: Data | readonly number[], dtype?: Dtype): { values: Dat
   const wanted = arrays[type as keyof typeof arrays]
   if (data.constructor === wanted) return { values: data as Data, type }
   const numbers = Array.from(data as ArrayLike<number>)
-  return { values: type === 'int64' ? BigInt64Array.from(numbers, BigInt) : (wanted as typeof Float32Array).from(numbers), type }
+  return {
+    values: type === 'int64' ? BigInt64Array.from(numbers, BigInt) : (wanted as typeof Float32Array).from(numbers),
+    type,
+  }
 }

@@ -63,7 +63,8 @@ export class AdamW {
   }
 
   dispose(): void {
-    for (const moments of [this.firstMoments, this.secondMoments]) for (const moment of moments.values()) moment.dispose()
+    for (const moments of [this.firstMoments, this.secondMoments])
+      for (const moment of moments.values()) moment.dispose()
   }
 
   #gradients(): Tensor[] {

@@ -11,7 +11,12 @@ export type OnRows = (done: number, total: number) => void
  * Summed completion log-probabilities of sequences, without gradient: [sequences] float32, by the order given (not by `row`).
  * `weights` from Decoder.computeWeights().
  */
-export function sequenceLogps(decoder: Decoder, weights: Parameters, sequences: readonly Sequence[], tokenBudget: number): Float32Array {
+export function sequenceLogps(
+  decoder: Decoder,
+  weights: Parameters,
+  sequences: readonly Sequence[],
+  tokenBudget: number,
+): Float32Array {
   const result = new Float32Array(sequences.length)
   for (const batch of indexedMicroBatches(sequences, tokenBudget)) passInto(result, decoder, weights, batch)
   return result

@@ -18,13 +18,20 @@ export function mean(values: ArrayLike<number>): number | null {
 }
 
 /** Mean over desirable and over undesirable rows. */
-export function meansByLabel(values: ArrayLike<number>, desirable: readonly boolean[]): { chosen: number | null; rejected: number | null } {
+export function meansByLabel(
+  values: ArrayLike<number>,
+  desirable: readonly boolean[],
+): { chosen: number | null; rejected: number | null } {
   const of = (label: boolean) => Array.from(values).filter((_, row) => desirable[row] === label)
   return { chosen: mean(of(true)), rejected: mean(of(false)) }
 }
 
 /** `threshold`: the reward of a completion at the reference point, beta z0. */
-export function rewardStatistics(rewards: ArrayLike<number>, desirable: readonly boolean[], threshold: number): RewardStatistics {
+export function rewardStatistics(
+  rewards: ArrayLike<number>,
+  desirable: readonly boolean[],
+  threshold: number,
+): RewardStatistics {
   const { chosen, rejected } = meansByLabel(rewards, desirable)
   const right = desirable.filter((label, row) => rewards[row]! > threshold === label).length
   const margin = chosen === null || rejected === null ? null : chosen - rejected

@@ -71,13 +71,19 @@ export function trainStep(trainer: Trainer, batch: Batch, factor: number): StepR
     trainer.optimizer.clearGradients()
     const rows = [...result.logps].flatMap((value, row) => (Number.isFinite(value) ? [] : [originOf(batch.rows[row]!)]))
     const where = rows.length > 0 ? `; rows whose log-probability is not finite: ${rows.slice(0, 5).join(', ')}` : ''
-    throw new NotFiniteError(`the loss is ${result.loss} and the gradient norm ${gradNorm}: the step was not applied${where}`)
+    throw new NotFiniteError(
+      `the loss is ${result.loss} and the gradient norm ${gradNorm}: the step was not applied${where}`,
+    )
   }
   trainer.optimizer.update(factor, gradNorm)
   return { ...result, gradNorm }
 }
 
-function measureReferencePoint({ decoder, microBatchTokens }: Trainer, weights: Parameters, batch: Batch): ReferencePoint {
+function measureReferencePoint(
+  { decoder, microBatchTokens }: Trainer,
+  weights: Parameters,
+  batch: Batch,
+): ReferencePoint {
   const policy = sequenceLogps(decoder, weights, batch.mismatched, microBatchTokens)
   return estimateReferencePoint(policy.map((value, i) => value - batch.mismatchedReferenceLogps[i]!))
 }
@@ -89,12 +95,24 @@ interface Accumulator {
   logps: Float32Array
 }
 
-function backwardPass({ decoder, objective }: Trainer, weights: Parameters, batch: Batch, micro: readonly Sequence[], into: Accumulator): number {
+function backwardPass(
+  { decoder, objective }: Trainer,
+  weights: Parameters,
+  batch: Batch,
+  micro: readonly Sequence[],
+  into: Accumulator,
+): number {
   const packed = pack(micro)
   const rows = Array.from(packed.rows)
   const policy = decoder.completionLogps(weights, packed, rows.length)
-  const reference = objective.needs.reference ? Tensor.from(Float32Array.from(rows, (row) => batch.referenceLogps[row]!)) : null
-  const desirable = Tensor.from(Uint8Array.from(rows, (row) => Number(batch.rows[row]!.desirable)), [rows.length], 'bool')
+  const reference = objective.needs.reference
+    ? Tensor.from(Float32Array.from(rows, (row) => batch.referenceLogps[row]!))
+    : null
+  const desirable = Tensor.from(
+    Uint8Array.from(rows, (row) => Number(batch.rows[row]!.desirable)),
+    [rows.length],
+    'bool',
+  )
   const inputs = { policy, reference, desirable }
   const loss = objective.losses(inputs, into.referencePoint).sum().div(into.divisor)
   loss.backward()
