@@ -1,11 +1,8 @@
-import { setImmediate } from 'node:timers/promises'
 import { microBatches, pack } from '../data/pack.ts'
 import type { Sequence } from '../data/types.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
-
-/** Called between passes with how many rows are done. */
-export type OnRows = (done: number, total: number) => void
+import type { Dtype } from '../tensor/tensor.ts'
 
 /**
  * Summed completion log-probabilities of sequences, without gradient: [sequences] float32, by the order given (not by `row`).
@@ -22,24 +19,22 @@ export function sequenceLogps(
   return result
 }
 
-/** The same for many sequences: gives way to other work between passes, and stops with the signal's reason. */
-export async function sequenceLogpsAsync(
+/**
+ * Casts the decoder's weights for passes without gradient, and frees them once `work` has ended: for work that gives way to other work, where
+ * a scope would not do.
+ */
+export async function withComputeWeights<R>(
   decoder: Decoder,
-  weights: Parameters,
-  sequences: readonly Sequence[],
-  tokenBudget: number,
-  { onRows, signal }: { onRows?: OnRows; signal?: AbortSignal } = {},
-): Promise<Float32Array> {
-  const result = new Float32Array(sequences.length)
-  let done = 0
-  for (const batch of indexedMicroBatches(sequences, tokenBudget)) {
-    signal?.throwIfAborted()
-    passInto(result, decoder, weights, batch)
-    done += batch.length
-    onRows?.(done, sequences.length)
-    await setImmediate()
+  compute: Dtype,
+  work: (weights: Parameters) => Promise<R>,
+): Promise<R> {
+  const weights = noGrad(() => scope(() => decoder.computeWeights(compute)))
+  try {
+    return await work(weights)
+  } finally {
+    const own = new Set(decoder.parameters.values())
+    for (const tensor of weights.values()) if (!own.has(tensor)) tensor.dispose()
   }
-  return result
 }
 
 /** Micro-batches whose sequences carry their position in `sequences` as their row. */

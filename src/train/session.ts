@@ -1,0 +1,128 @@
+import { readFileSync } from 'node:fs'
+import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
+import { makeObjective } from '../loss/index.ts'
+import { type ModelFolder, openModelFolder, weightsHash } from '../model/folder.ts'
+import { loadDecoder } from '../model/load.ts'
+import { writeFileAtomic } from '../tensor/atomic.ts'
+import { inspectEngine, setThreads } from '../tensor/engine.ts'
+import { hasBfloat16 } from '../tensor/processor.ts'
+import type { Dtype } from '../tensor/tensor.ts'
+import type { ReferenceLogps } from './batches.ts'
+import { latestCheckpoint, restoreCheckpoint } from './checkpoint.ts'
+import type { HeldOut } from './evaluation.ts'
+import { AdamW } from './optimizer.ts'
+import type { ResolvedTrainOptions } from './options.ts'
+import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
+import { referenceLogps } from './reference.ts'
+import type { TrainHooks } from './run.ts'
+import { RunDirectory } from './run-directory.ts'
+import type { Trainer } from './step.ts'
+
+/** Everything a run works with, ready for its next step. */
+export interface Session {
+  options: ResolvedTrainOptions
+  directory: RunDirectory
+  source: ModelFolder
+  tokenizer: Tokenizer
+  data: PreparedData
+  trainer: Trainer
+  reference: ReferenceLogps | null
+  heldOut: HeldOut | null
+  /** Steps done before. */
+  startStep: number
+}
+
+/** Loads model and data, writes the run directory's first files, and computes what the reference says. */
+export async function openSession(
+  options: ResolvedTrainOptions,
+  path: string,
+  { resume, signal, progress }: TrainHooks,
+): Promise<Session> {
+  setThreads(options.threads ?? null)
+  for (const warning of inspectEngine().warnings) progress?.log(warning)
+  const objective = makeObjective(options.loss)
+  const source = openModelFolder(options.model)
+  const tokenizer = loadTokenizer(options.model)
+  const modelHash = await weightsHash(source)
+  const data = await prepareData(options, objective, tokenizer, modelHash, progress)
+  for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)
+  signal?.throwIfAborted()
+  const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
+  recordData(directory, data, resume !== undefined)
+  try {
+    const reference = objective.needs.reference
+      ? await referencesOf(options, source, modelHash, data, { signal, progress })
+      : null
+    const decoder = loadDecoder(source, 'float32')
+    for (const parameter of decoder.parameters.values()) parameter.withGrad()
+    const optimizer = new AdamW(decoder.parameters, options.optimizer)
+    const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
+    const startStep = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : 0
+    const { microBatchTokens } = options
+    const trainer = { decoder, objective, optimizer, compute: computeType(options), microBatchTokens }
+    const { heldOut: examples, heldOutPlan: plan } = data
+    const heldOut = plan && { examples, plan, reference: reference?.heldOut ?? null }
+    return {
+      options,
+      directory,
+      source,
+      tokenizer,
+      data,
+      trainer,
+      reference: reference?.train ?? null,
+      heldOut,
+      startStep,
+    }
+  } catch (error) {
+    if (resume === undefined && error === signal?.reason) directory.discard()
+    throw error
+  }
+}
+
+function computeType({ precision }: ResolvedTrainOptions): Dtype {
+  if (precision === 'float32') return 'float32'
+  return precision === 'bf16' || hasBfloat16() ? 'bfloat16' : 'float32'
+}
+
+/** Writes data.json; for a resumed run, makes sure that it would be the same. */
+function recordData({ dataFile, path }: RunDirectory, { facts }: PreparedData, resumed: boolean): void {
+  const before = resumed ? readJson(dataFile) : null
+  for (const [key, what] of [
+    ['hash', 'the rows'],
+    ['model', 'the starting model'],
+  ] as const) {
+    if (before && before[key] !== facts[key]) {
+      throw new Error(
+        `${path}: ${what} changed since the run began (data.json: ${key}): put them back, or start a new run`,
+      )
+    }
+  }
+  if (!before) writeFileAtomic(dataFile, `${JSON.stringify(facts, null, 2)}\n`)
+}
+
+function readJson(file: string): Record<string, unknown> | null {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null // killed before it was written
+    throw error
+  }
+}
+
+async function referencesOf(
+  options: ResolvedTrainOptions,
+  source: ModelFolder,
+  sourceHash: string,
+  { train, plan, heldOut, heldOutPlan }: PreparedData,
+  hooks: Pick<TrainHooks, 'signal' | 'progress'>,
+): Promise<{ train: ReferenceLogps; heldOut: ReferenceLogps | null }> {
+  const model = options.reference === undefined ? source : openModelFolder(options.reference)
+  const hash = options.reference === undefined ? sourceHash : await weightsHash(model)
+  const shared = { compute: computeType(options), microBatchTokens: options.microBatchTokens }
+  const load = () => loadDecoder(model, 'float32')
+  const settings = { cache: options.cache, ...hooks }
+  const ofTrain = await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)
+  if (!heldOutPlan) return { train: ofTrain, heldOut: null }
+  const ofHeldOut = await referenceLogps({ examples: heldOut, plan: heldOutPlan, ...shared }, hash, load, settings)
+  return { train: ofTrain, heldOut: ofHeldOut }
+}

@@ -1,0 +1,234 @@
+import { existsSync } from 'node:fs'
+import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
+import { setImmediate } from 'node:timers/promises'
+import type { Decoder, Parameters } from '../model/decoder.ts'
+import { saveModelFolder } from '../model/folder.ts'
+import { OptionError, validate } from '../options/validate.ts'
+import { memoryUse } from '../tensor/engine.ts'
+import { batchOf } from './batches.ts'
+import { modelCard } from './card.ts'
+import { writeCheckpoint } from './checkpoint.ts'
+import { evaluate, rewardAt } from './evaluation.ts'
+import { type TrainOptions, trainOptions } from './options.ts'
+import { withComputeWeights } from './passes.ts'
+import { meansByLabel, rewardStatistics } from './rewards.ts'
+import type { Evaluation, Run, StepMetrics, Summary, TrainHooks } from './run.ts'
+import { RunDirectory } from './run-directory.ts'
+import { scheduleFactor } from './schedule.ts'
+import { openSession, type Session } from './session.ts'
+import { type StepResult, trainStep } from './step.ts'
+
+/** Answers prompts: token ids in, token ids out. */
+export type Sampler = (
+  decoder: Decoder,
+  weights: Parameters,
+  prompts: readonly Int32Array[],
+  settings: { maxTokens: number; seed: number; stop: readonly number[]; signal?: AbortSignal },
+) => Promise<Int32Array[]>
+
+/**
+ * Trains a model on judged completions. Resolves once the first step can begin; iterate the run for each step's metrics, and await
+ * `finished` for the outcome. Throws OptionError or DataError for what the caller gave, and the signal's reason where it is aborted before
+ * the first step. `sampler` answers the fixed prompts of samples.jsonl; without one that file is not written.
+ */
+export async function train(
+  options: TrainOptions,
+  hooks: TrainHooks = {},
+  { sampler }: { sampler?: Sampler } = {},
+): Promise<Run> {
+  hooks.signal?.throwIfAborted()
+  const resumed = hooks.resume === undefined ? null : new RunDirectory(hooks.resume)
+  if (resumed && existsSync(resumed.model))
+    throw new OptionError(`resume: this run is complete; its model is ${resumed.model}`)
+  const resolved = resumed ? resumed.readOptions() : validate(trainOptions, options)
+  const path = resumed?.path ?? resolved.output ?? defaultOutput(resolved.loss.type)
+  const session = await openSession({ ...resolved, output: path }, path, hooks)
+  return start(session, hooks, sampler)
+}
+
+function defaultOutput(loss: string): string {
+  return `runs/${loss}-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}`
+}
+
+/** Runs the loop in the background; metrics wait in the stream for whoever iterates. */
+function start(session: Session, hooks: TrainHooks, sampler?: Sampler): Run {
+  let publish!: ReadableStreamDefaultController<StepMetrics>
+  const stream = new ReadableStream<StepMetrics>(
+    {
+      start(controller) {
+        publish = controller
+      },
+    },
+    { highWaterMark: Number.POSITIVE_INFINITY },
+  )
+  const finished = new Loop(session, hooks, sampler, (metrics) => publish.enqueue(metrics))
+    .run()
+    .finally(() => release(session))
+  finished.then(
+    () => publish.close(),
+    (error) => publish.error(error), // iterating throws it; `finished` rejects with it
+  )
+  return {
+    directory: session.directory.path,
+    finished,
+    [Symbol.asyncIterator]: () => stream.values({ preventCancel: true }),
+  }
+}
+
+function release({ trainer }: Session): void {
+  trainer.optimizer.dispose()
+  trainer.decoder.dispose()
+}
+
+/** The training loop: the only one. */
+class Loop {
+  readonly #session: Session
+  readonly #hooks: TrainHooks
+  readonly #sampler: Sampler | undefined
+  readonly #publish: (metrics: StepMetrics) => void
+  readonly #started = performance.now()
+
+  constructor(
+    session: Session,
+    hooks: TrainHooks,
+    sampler: Sampler | undefined,
+    publish: (metrics: StepMetrics) => void,
+  ) {
+    this.#session = session
+    this.#hooks = hooks
+    this.#sampler = sampler
+    this.#publish = publish
+  }
+
+  async run(): Promise<Summary> {
+    const { directory, startStep, data } = this.#session
+    let done = startStep
+    directory.rewind(done)
+    try {
+      await this.#observe(done)
+      while (done < data.plan.steps) {
+        this.#hooks.signal?.throwIfAborted()
+        this.#step(done)
+        done++
+        await setImmediate() // lets Ctrl-C and other work through
+        await this.#observe(done)
+        if (done % this.#session.options.checkpoint.every === 0 && done < data.plan.steps) await this.#checkpoint(done)
+      }
+    } catch (error) {
+      if (error !== this.#hooks.signal?.reason || error === undefined) throw error
+      await this.#checkpoint(done)
+      return this.#summary(done, null)
+    }
+    return this.#summary(done, await this.#save())
+  }
+
+  #step(step: number): void {
+    const { options, trainer, data, reference, directory } = this.#session
+    const began = performance.now()
+    const batch = batchOf(data.plan, step, data.train, reference)
+    const result = trainStep(trainer, batch, scheduleFactor(options.schedule, step, data.plan.steps))
+    if (step === 0 && reference && options.reference === undefined) refuseMovedReference(result)
+    const seconds = (performance.now() - began) / 1000
+    const metrics = this.#metrics(step, result)
+    directory.append('metrics', metrics)
+    const tokensPerSecond = Math.round(result.tokens / seconds)
+    const memoryBytes = memoryUse().live
+    directory.append('timing', {
+      step: step + 1,
+      seconds,
+      tokensPerSecond,
+      memoryBytes,
+      residentBytes: process.memoryUsage.rss(),
+    })
+    this.#publish({ ...metrics, timings: { tokensPerSecond, memoryBytes, secondsLeft: this.#secondsLeft(step + 1) } })
+  }
+
+  #metrics(step: number, result: StepResult): Omit<StepMetrics, 'timings'> {
+    const { options, trainer, data } = this.#session
+    const { plan } = data
+    const labels = plan.batch(step).rows.map((index) => data.train[index]!.desirable)
+    const threshold = result.referencePoint ? rewardAt(trainer.objective.rewards, result.referencePoint.value) : 0
+    return {
+      step: step + 1,
+      steps: plan.steps,
+      epoch: (step + 1) / plan.stepsPerEpoch,
+      loss: result.loss,
+      rewards: result.rewards && rewardStatistics(result.rewards, labels, threshold),
+      logps: meansByLabel(result.logps, labels),
+      kl: result.referencePoint,
+      gradNorm: result.gradNorm,
+      learningRate: options.optimizer.learningRate * scheduleFactor(options.schedule, step, plan.steps),
+    }
+  }
+
+  #secondsLeft(done: number): number {
+    const { startStep, data } = this.#session
+    return ((performance.now() - this.#started) / 1000 / (done - startStep)) * (data.plan.steps - done)
+  }
+
+  /** Evaluates and samples where that is due after `done` steps and was not done before an interruption. */
+  async #observe(done: number): Promise<void> {
+    const { options, data, directory } = this.#session
+    const { every } = options.evaluation
+    if (done !== 0 && done !== data.plan.steps && (every === undefined || done % every !== 0)) return
+    const recorded = (log: 'evaluation' | 'samples') => directory.read(log).some(({ step }) => step === done)
+    if (this.#session.heldOut && !recorded('evaluation')) {
+      const evaluation = await evaluate(this.#session.trainer, this.#session.heldOut, this.#hooks)
+      directory.append('evaluation', { step: done, ...evaluation })
+    }
+    if (this.#sampler && options.samples.prompts > 0 && !recorded('samples')) await this.#sample(this.#sampler, done)
+  }
+
+  /** Replies to the first distinct prompts, held-out ones where there are any. */
+  async #sample(sampler: Sampler, done: number): Promise<void> {
+    const { options, data, trainer, tokenizer, directory } = this.#session
+    const pool = data.heldOut.length > 0 ? data.heldOut : data.train
+    const prompts = [...new Map(pool.map(({ promptGroup, prompt }) => [promptGroup, prompt])).values()]
+    const chosen = prompts.slice(0, options.samples.prompts)
+    const { maxTokens } = options.samples
+    const settings = { maxTokens, seed: options.seed, stop: tokenizer.eosIds, signal: this.#hooks.signal }
+    const replies = await withComputeWeights(trainer.decoder, trainer.compute, (weights) =>
+      sampler(trainer.decoder, weights, chosen, settings),
+    )
+    for (const [i, prompt] of chosen.entries()) {
+      const completion = tokenizer.decode(replies[i]!, { skipSpecial: true })
+      directory.append('samples', { step: done, prompt: tokenizer.decode(prompt, { skipSpecial: false }), completion })
+    }
+  }
+
+  async #checkpoint(done: number): Promise<void> {
+    const { source, trainer, directory, options } = this.#session
+    const { decoder, optimizer } = trainer
+    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, keep: options.checkpoint.keep })
+  }
+
+  async #save(): Promise<string> {
+    const { source, trainer, directory, options, data } = this.#session
+    const { parameters } = trainer.decoder
+    const card = modelCard(options, data.facts, this.#evaluations())
+    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card })
+    return directory.model
+  }
+
+  #evaluations(): Summary['evaluation'] {
+    const all = this.#session.directory.read<Evaluation & { step: number }>('evaluation')
+    const before = all.find(({ step }) => step === 0)
+    const after = all.at(-1)
+    return before && after ? { before, after } : null
+  }
+
+  #summary(steps: number, model: string | null): Summary {
+    return { model, steps, seconds: (performance.now() - this.#started) / 1000, evaluation: this.#evaluations() }
+  }
+}
+
+/** Before its first update the policy is the reference: its log-probabilities, computed in the same batches, are the same bits. */
+function refuseMovedReference({ rewards }: StepResult): void {
+  const worst = Math.max(0, ...Array.from(rewards ?? [], Math.abs))
+  if (worst > 1e-3) {
+    throw new Error(
+      `the reward of a row is ${worst} before the first update, but policy and reference are the same model: ` +
+        'the cached log-probabilities do not belong to it; delete the cache folder (--cache) and start again',
+    )
+  }
+}
