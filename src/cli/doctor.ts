@@ -10,7 +10,7 @@ export function configure(command: Command): void {
   })
 }
 
-export function reportText({ libtorch, processor, blas, warnings }: EngineReport): string {
+export function reportText({ libtorch, processor, blas, gpus, warnings }: EngineReport): string {
   const rows = [
     ['node', process.versions.node],
     ['libtorch', `${libtorch.version} (${libtorch.source}${libtorch.cuda ? ', with CUDA' : ''})`],
@@ -21,6 +21,7 @@ export function reportText({ libtorch, processor, blas, warnings }: EngineReport
       `${processor.threads} threads, ${processor.capability}, ${processor.bfloat16 ? 'native bfloat16' : 'no native bfloat16'}`,
     ],
     ['blas', [blas.kernel, blas.library].filter(Boolean).join(', ') || 'unknown'],
+    ['gpu', gpus.length > 0 ? `${gpus.join(', ')} (training runs on the processor)` : 'none'],
   ]
   return [alignedTable(rows), ...warnings.map((warning) => `${colors.yellow('warning:')} ${warning}`)].join('\n')
 }

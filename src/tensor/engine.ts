@@ -1,12 +1,13 @@
 import { addon, engineBuild } from './addon.ts'
 import { bindOperators } from './operators.ts'
-import { blasKernelWarning, defaultThreads, hasBfloat16, processorName } from './processor.ts'
+import { blasKernelWarning, defaultThreads, gpuNames, hasBfloat16, processorName } from './processor.ts'
 
 /** What runs underneath, for `prospect doctor` and the start of a run. */
 export interface EngineReport {
   libtorch: { version: string; source: string; library: string; cuda: boolean }
   processor: { name: string; threads: number; capability: string; bfloat16: boolean }
   blas: { kernel: string | null; library: string | null }
+  gpus: string[]
   warnings: string[]
 }
 
@@ -30,6 +31,7 @@ export function inspectEngine(): EngineReport {
       bfloat16: hasBfloat16(),
     },
     blas: { kernel: native.blasKernel, library: native.blasLibrary },
+    gpus: gpuNames(),
     warnings: kernelWarning ? [kernelWarning] : [],
   }
 }
