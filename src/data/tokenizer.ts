@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Template } from '@huggingface/jinja'
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import type { Message } from './types.ts'
+
+/** A model's tokenizer and chat template, from its Hugging Face folder. */
+export interface Tokenizer {
+  /** Token ids of a text; with `special`, those that the tokenizer puts around one (BOS, for many) too. */
+  encode(text: string, options?: { special?: boolean }): Int32Array
+  decode(ids: ArrayLike<number>, options?: { skipSpecial?: boolean }): string
+  /** The token before every text; null where the tokenizer sets none. */
+  readonly bos: number | null
+  /** The token that ends a completion. */
+  readonly eos: number | null
+  /** Tokens that end a reply: `eos` and those of generation_config.json. */
+  readonly eosIds: readonly number[]
+  /** null where the model has no chat template. */
+  readonly chatTemplate: string | null
+  /** The text of a conversation. Throws where there is no template, or the template refuses. */
+  applyChatTemplate(messages: readonly Message[], options?: { addGenerationPrompt?: boolean }): string
+  /** SHA-256 of all that decides about token ids. */
+  readonly hash: string
+}
+
+type Json = Record<string, unknown>
+
+/** Reads tokenizer.json and the files that go with it. */
+export function loadTokenizer(folder: string): Tokenizer {
+  const file = join(folder, 'tokenizer.json')
+  if (!existsSync(file)) {
+    throw new Error(
+      `${folder}: no tokenizer.json. Where it has a tokenizer.model, convert it: python -c "from transformers import AutoTokenizer as T; ` +
+        `T.from_pretrained('${folder}', use_fast=True).save_pretrained('${folder}')"`,
+    )
+  }
+  const definition = readJson(file) ?? {}
+  const config = readJson(join(folder, 'tokenizer_config.json')) ?? {}
+  const generation = readJson(join(folder, 'generation_config.json')) ?? readJson(join(folder, 'config.json')) ?? {}
+  const core = new HuggingFaceTokenizer(definition, config)
+  const encode = (text: string, special: boolean) => core.encode(text, { add_special_tokens: special }).ids
+  const named = (key: string) => {
+    const token = tokenText(config[key])
+    return token === null ? null : (core.token_to_id(token) ?? null)
+  }
+  const around = encode('', true) // what the tokenizer adds to an empty text
+  const bosToken = named('bos_token')
+  const bos = around.length > 0 && around[0] === bosToken ? bosToken : null
+  const eos = named('eos_token') ?? idsOf(generation.eos_token_id)[0] ?? null
+  const chatTemplate = readTemplate(folder, config)
+  const template = chatTemplate === null ? null : new Template(chatTemplate)
+  const tokens = { bos_token: tokenText(config.bos_token) ?? '', eos_token: tokenText(config.eos_token) ?? '' }
+  return {
+    encode: (text, { special = false } = {}) => Int32Array.from(encode(text, special)),
+    decode: (ids, { skipSpecial = false } = {}) =>
+      ids.length === 0 ? '' : core.decode(Array.from(ids), { skip_special_tokens: skipSpecial }),
+    bos,
+    eos,
+    eosIds: [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])],
+    chatTemplate,
+    applyChatTemplate(messages, { addGenerationPrompt = false } = {}) {
+      if (!template)
+        throw new Error('the model has no chat template, so prompts and completions must be texts, not messages')
+      return template.render({ messages: [...messages], add_generation_prompt: addGenerationPrompt, ...tokens })
+    },
+    hash: createHash('sha256')
+      .update(JSON.stringify([definition, config, chatTemplate]))
+      .digest('hex'),
+  }
+}
+
+/** Special tokens are written as a text, or as {content: text, ...}. */
+function tokenText(value: unknown): string | null {
+  if (typeof value === 'string') return value
+  const content = (value as { content?: unknown } | null | undefined)?.content
+  return typeof content === 'string' ? content : null
+}
+
+function idsOf(value: unknown): number[] {
+  return (Array.isArray(value) ? value : [value]).filter((id): id is number => typeof id === 'number')
+}
+
+/** A file of its own since transformers 4.43; before that, in tokenizer_config.json, where it may be a list of named ones. */
+function readTemplate(folder: string, config: Json): string | null {
+  const file = join(folder, 'chat_template.jinja')
+  if (existsSync(file)) return readFileSync(file, 'utf8')
+  const { chat_template: template } = config
+  if (typeof template === 'string') return template
+  if (!Array.isArray(template)) return null
+  const named = template as { name?: string; template?: string }[]
+  return (named.find(({ name }) => name === 'default') ?? named[0])?.template ?? null
+}
+
+function readJson(file: string): Json | null {
+  if (!existsSync(file)) return null
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Json
+  } catch (error) {
+    throw new Error(`${file}: ${(error as Error).message}`)
+  }
+}
