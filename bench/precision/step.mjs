@@ -6,15 +6,21 @@ import { parseModelConfig } from '../../dist/model/config.js'
 import { Decoder } from '../../dist/model/decoder.js'
 import { initialParameters } from '../../dist/model/parameters.js'
 import { inspectEngine, memoryUse } from '../../dist/tensor/engine.js'
-import { AdamW } from '../../dist/train/optimizer.js'
 import { batchOf } from '../../dist/train/batches.js'
+import { AdamW } from '../../dist/train/optimizer.js'
 import { trainStep } from '../../dist/train/step.js'
 
 const [compute, loss, steps] = [process.argv[2], process.argv[3], Number(process.argv[4])]
 const vocabulary = 49152
 const shape = {
-  model_type: 'llama', hidden_size: 576, num_hidden_layers: 30, num_attention_heads: 9, num_key_value_heads: 3,
-  intermediate_size: 1536, vocab_size: vocabulary, tie_word_embeddings: true,
+  model_type: 'llama',
+  hidden_size: 576,
+  num_hidden_layers: 30,
+  num_attention_heads: 9,
+  num_key_value_heads: 3,
+  intermediate_size: 1536,
+  vocab_size: vocabulary,
+  tie_word_embeddings: true,
 }
 
 /** Text with something to learn: a token is mostly followed by a fixed other one. */
@@ -32,8 +38,13 @@ function tokens(count, seed) {
 
 const batchSize = 4
 const examples = Array.from({ length: batchSize * 16 }, (_, index) => ({
-  index, promptGroup: index, completionGroup: index, prompt: tokens(128, 2 * index + 1), completion: tokens(128, 2 * index + 2),
-  desirable: index % 2 === 0, origin: { file: 'random', line: index + 1 },
+  index,
+  promptGroup: index,
+  completionGroup: index,
+  prompt: tokens(128, 2 * index + 1),
+  completion: tokens(128, 2 * index + 2),
+  desirable: index % 2 === 0,
+  origin: { file: 'random', line: index + 1 },
 }))
 const objective = makeObjective({ type: loss, beta: 0.1, desirableWeight: 1, undesirableWeight: 1 })
 inspectEngine()
@@ -41,10 +52,22 @@ const config = parseModelConfig(shape, 'random')
 const decoder = new Decoder(config, initialParameters(config, 0))
 for (const parameter of decoder.parameters.values()) parameter.withGrad()
 const optimizer = new AdamW(decoder.parameters, {
-  learningRate: 1e-4, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, maxGradNorm: 1,
+  learningRate: 1e-4,
+  beta1: 0.9,
+  beta2: 0.999,
+  epsilon: 1e-8,
+  weightDecay: 0,
+  maxGradNorm: 1,
 })
 const trainer = { decoder, objective, optimizer, compute, microBatchTokens: 2048 }
-const plan = makePlan({ examples, seed: 0, epochs: steps, batchSize, maxSteps: steps, mismatched: objective.needs.mismatched })
+const plan = makePlan({
+  examples,
+  seed: 0,
+  epochs: steps,
+  batchSize,
+  maxSteps: steps,
+  mismatched: objective.needs.mismatched,
+})
 // Untrained, a token costs ln(vocabulary): close enough for a reference whose own pass is not what is measured.
 const untrained = (row) => -Math.log(vocabulary) * examples[row].completion.length
 const reference = objective.needs.reference && {
@@ -61,6 +84,13 @@ for (let step = 0; step < steps; step++) {
 }
 const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length
-console.log(JSON.stringify({
-  compute, loss, tokensPerSecond: median(rates.slice(1)), finalLoss: mean(losses.slice(-5)), peakBytes: memoryUse().peak, losses,
-}))
+console.log(
+  JSON.stringify({
+    compute,
+    loss,
+    tokensPerSecond: median(rates.slice(1)),
+    finalLoss: mean(losses.slice(-5)),
+    peakBytes: memoryUse().peak,
+    losses,
+  }),
+)

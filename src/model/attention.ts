@@ -22,7 +22,7 @@ export function segmentAttention(segments: readonly Segment[]): Attention {
       return attend(part(scaled, segment), withParent(keys, segment, parent), withParent(values, segment, parent))
     })
     const all = outputs.length === 1 ? outputs[0]! : op.cat(outputs, 0)
-    return all.view(-1, heads * headSize)
+    return all.reshape(-1, heads * headSize)
   }
 }
 

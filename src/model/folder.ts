@@ -123,7 +123,10 @@ export function writeModelFiles(folder: string, contents: ModelContents): void {
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const entries = [...parameters].map(([name, tensor]) => [name, storedAs(tensor, dtype)] as const)
   const shards = cutIntoShards(folder, entries, maxShardBytes)
-  if (shards.length === 1) return writeSafetensors(join(folder, singleFile), shards[0]!, { format: 'pt' })
+  if (shards.length === 1) {
+    writeSafetensors(join(folder, singleFile), shards[0]!, { format: 'pt' })
+    return
+  }
   const map: Record<string, string> = {}
   for (const [i, shard] of shards.entries()) {
     const number = (value: number) => String(value).padStart(5, '0')

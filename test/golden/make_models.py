@@ -58,7 +58,8 @@ def write_greedy(folder: Path, model: LlamaForCausalLM, prompts: list[list[int]]
     cases = []
     for prompt in prompts:
         ids = torch.tensor([prompt])
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), output_logits=True, return_dict_in_generate=True)
+        mask = torch.ones_like(ids)
+        output = model.generate(ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True)
         best = torch.cat(output.logits).topk(2).values
         assert (best[:, 0] - best[:, 1]).min() > LEAST_MARGIN, "a greedy choice is too close: take another seed"
         continuation = output.sequences[0, len(prompt) :].tolist()

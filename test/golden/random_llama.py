@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 VOCABULARY = 96
 EOS = 2
 
-# With heads of 16 this keeps the first frequency, interpolates the second and divides the rest: every branch of the rule is met.
+# With heads of 16 this keeps the first frequency, interpolates the second and divides the rest: every branch is met.
 LLAMA3_ROPE = {
     "rope_type": "llama3",
     "rope_theta": 500000.0,
