@@ -100,6 +100,16 @@ const rows = {
   indexSelect: aten<(self: T, dim: number, index: T) => T>('index_select'),
   indexAdd: aten<(self: T, dim: number, index: T, source: T) => T>('index_add'),
   gather: aten<(self: T, dim: number, index: T) => T>('gather'),
+  // sampling
+  topk: aten<(self: T, count: number, dim?: number, largest?: boolean, sorted?: boolean) => [values: T, indices: T]>(
+    'topk',
+  ),
+  cumsum: aten<(self: T, dim: number, dtype?: Dtype) => T>('cumsum'),
+  searchSorted: aten<(sorted: T, self: T, int32?: boolean, right?: boolean) => T>('searchsorted.Tensor'),
+  ge: aten<Binary>('ge.Tensor'),
+  ltScalar: aten<WithNumber>('lt.Scalar'),
+  geScalar: aten<WithNumber>('ge.Scalar'),
+  indexCopyInPlace: aten<(self: T, dim: number, index: T, source: T) => T>('index_copy_'),
   // copies and types
   toDtype: aten<(self: T, dtype: Dtype, nonBlocking?: boolean, copy?: boolean) => T>('to.dtype'),
   clone: aten<Unary>('clone'),

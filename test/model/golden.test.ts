@@ -64,7 +64,12 @@ describe.each(['llama1-sharded', 'llama2', 'llama3'])('%s', (model) => {
     const rows = goldenRows(model)
     withDecoder(join(models, model), (decoder) => {
       const logits = streamLogits(decoder, rows)
-      for (const [i, row] of rows.entries()) console.log(model, largestDifference(logits[i]!, row.logits), row.logits.reduce((m,x)=>Math.max(m,Math.abs(x)),0))
+      for (const [i, row] of rows.entries())
+        console.log(
+          model,
+          largestDifference(logits[i]!, row.logits),
+          row.logits.reduce((m, x) => Math.max(m, Math.abs(x)), 0),
+        )
       for (const [i, row] of rows.entries()) expect(largestDifference(logits[i]!, row.logits)).toBeLessThan(1e-5)
     })
   })
@@ -74,8 +79,14 @@ describe.each(['llama1-sharded', 'llama2', 'llama3'])('%s', (model) => {
     const prompt = long.slice(0, 20)
     const completions = [long.slice(20), short]
     withDecoder(join(models, model), (decoder) => {
-      const separate = streamLogits(decoder, completions.map((completion) => ({ tokens: [...prompt, ...completion] })))
-      const shared = streamLogits(decoder, [{ tokens: prompt }, ...completions.map((tokens) => ({ tokens, parent: 0 }))])
+      const separate = streamLogits(
+        decoder,
+        completions.map((completion) => ({ tokens: [...prompt, ...completion] })),
+      )
+      const shared = streamLogits(decoder, [
+        { tokens: prompt },
+        ...completions.map((tokens) => ({ tokens, parent: 0 })),
+      ])
       const width = decoder.config.vocabularySize
       expect(largestDifference(shared[0]!, separate[0]!.subarray(0, prompt.length * width))).toBeLessThan(1e-5)
       for (const i of [0, 1])
@@ -85,7 +96,10 @@ describe.each(['llama1-sharded', 'llama2', 'llama3'])('%s', (model) => {
 })
 
 it("reads the config in transformers 4's spelling to the same model", () => {
-  for (const [from, to] of [['config.old-style.json', 'config.json'], ['model.safetensors', 'model.safetensors']] as const)
+  for (const [from, to] of [
+    ['config.old-style.json', 'config.json'],
+    ['model.safetensors', 'model.safetensors'],
+  ] as const)
     copyFileSync(join(models, 'llama3', from), join(scratch, to))
   const rows = goldenRows('llama3')
   withDecoder(scratch, (decoder) => {

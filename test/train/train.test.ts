@@ -1,0 +1,132 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { liveTensors } from '../../src/tensor/scope.ts'
+import type { TrainOptions } from '../../src/train/options.ts'
+import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
+import { train } from '../../src/train/train.ts'
+import { writeTinyModel } from '../tiny-model.ts'
+
+let folder: string
+let model: string
+let data: string
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'prospect-'))
+  model = writeTinyModel(join(folder, 'model'))
+  data = join(folder, 'rows.jsonl')
+  // Thumbs up for answers in capitals: something a tiny model can learn.
+  const rows = Array.from({ length: 48 }, (_, i) => {
+    const word = ['tea', 'milk', 'juice', 'water'][i % 4]!
+    return { prompt: `Bring ${word} ${i % 12}. `, completion: i % 2 ? word : word.toUpperCase(), label: i % 2 === 0 }
+  })
+  writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  model,
+  data,
+  output: join(folder, output),
+  cache: join(folder, 'cache'),
+  epochs: 2,
+  batchSize: 8,
+  optimizer: { learningRate: 3e-3 },
+  checkpoint: { every: 4 },
+  evaluation: { split: 0.2 },
+  precision: 'float32',
+  ...more,
+})
+
+async function finish(given: TrainOptions, hooks?: TrainHooks) {
+  const run = await train(given, hooks)
+  const steps: StepMetrics[] = []
+  for await (const step of run) steps.push(step)
+  return { directory: run.directory, steps, summary: await run.finished }
+}
+
+const text = (...path: string[]) => readFileSync(join(folder, ...path), 'utf8')
+const bytes = (...path: string[]) => readFileSync(join(folder, ...path))
+
+describe('a KTO run', () => {
+  test('learns, and writes model, metrics and facts', async () => {
+    const { steps, summary } = await finish(options('learns', { epochs: 6 }))
+    expect(steps[0]!.rewards).toMatchObject({ chosen: 0, rejected: 0 }) // policy and reference are the same bits
+    expect(steps[0]!.loss).toBe(0.5) // lambda - lambda sigmoid(0)
+    expect(steps.at(-1)!.rewards!.margin).toBeGreaterThan(0.2)
+    expect(summary.evaluation!.before.rewards!.margin).toBe(0)
+    expect(summary.evaluation!.after.areaUnderCurve).toBeGreaterThan(0.9)
+    const lines = text('learns', 'metrics.jsonl').trim().split('\n')
+    expect(lines).toHaveLength(summary.steps)
+    expect(JSON.parse(lines[1]!)).toMatchObject({ step: 2, kl: { count: 8 } })
+    const facts = JSON.parse(text('learns', 'data.json'))
+    expect(facts.train.rows + facts.heldOut.rows).toBe(48)
+    expect(text('learns', 'model', 'README.md')).toContain('held-out rows')
+  })
+
+  test('interrupted and resumed ends in the same bytes as an undisturbed one', async () => {
+    await finish(options('whole'))
+    const controller = new AbortController()
+    const run = await train(options('halves'), { signal: controller.signal })
+    for await (const { step } of run) if (step === 5) controller.abort(new Error('interrupted'))
+    expect((await run.finished).model).toBeNull()
+    const { summary } = await finish({ model: '', data: [] }, { resume: join(folder, 'halves') })
+    expect(summary.model).toBe(join(folder, 'halves', 'model'))
+    for (const file of ['metrics.jsonl', 'evaluation.jsonl']) expect(text('halves', file)).toBe(text('whole', file))
+    expect(bytes('halves', 'model', 'model.safetensors')).toEqual(bytes('whole', 'model', 'model.safetensors'))
+  })
+
+  test('the cached reference gives the same run as a fresh one', async () => {
+    const fresh = { ...options('fresh'), cache: join(folder, 'other-cache') }
+    await finish(fresh)
+    await finish({ ...fresh, output: join(folder, 'cached') })
+    expect(text('cached', 'metrics.jsonl')).toBe(text('fresh', 'metrics.jsonl'))
+  })
+
+  test('leaves no tensors behind', async () => {
+    await finish(options('first'))
+    const before = liveTensors()
+    await finish(options('second'))
+    expect(liveTensors()).toBe(before)
+  })
+
+  test('bfloat16 learns as float32 does', async () => {
+    const { summary: half } = await finish(options('bf16', { precision: 'bf16', epochs: 4 }))
+    const { summary: full } = await finish(options('fp32', { epochs: 4 }))
+    expect(half.evaluation!.after.loss).toBeCloseTo(full.evaluation!.after.loss, 1)
+  })
+})
+
+test('SFT lowers the loss on held-out rows', async () => {
+  const { summary } = await finish(options('sft', { loss: { type: 'sft' } }))
+  expect(summary.evaluation!.after.loss).toBeLessThan(summary.evaluation!.before.loss - 0.5)
+})
+
+describe('refuses', () => {
+  test('a directory that holds a run', async () => {
+    await expect(train(options('whole'))).rejects.toThrow(/holds a run already.*--resume/)
+  })
+  test('to resume a complete run', async () => {
+    await expect(train(options('whole'), { resume: join(folder, 'whole') })).rejects.toThrow(/complete/)
+  })
+  test('to resume when the rows have changed', async () => {
+    const changed = join(folder, 'changed.jsonl')
+    writeFileSync(changed, text('rows.jsonl'))
+    const controller = new AbortController()
+    const run = await train(options('moved', { data: changed }), { signal: controller.signal })
+    controller.abort(new Error('interrupted'))
+    await run.finished
+    writeFileSync(changed, text('rows.jsonl').replace('tea', 'TEA'))
+    await expect(train(options('moved'), { resume: join(folder, 'moved') })).rejects.toThrow(/rows changed/)
+  })
+  test('a malformed row, naming file and line', async () => {
+    const bad = join(folder, 'bad.jsonl')
+    writeFileSync(
+      bad,
+      '{"prompt": "a", "completion": "b", "label": true}\n{"prompt": "a", "completion": "b", "label": "up"}\n',
+    )
+    await expect(train(options('bad', { data: bad }))).rejects.toThrow(/bad\.jsonl:2: label is "up"/)
+  })
+})
