@@ -5,7 +5,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     maxWorkers: 1,
-    testTimeout: 120_000,
+    testTimeout: 240_000,
+    env: { OMP_WAIT_POLICY: 'passive' }, // threads that spin stall each other where other work runs beside the tests
     reporters: ['default'],
   },
 })

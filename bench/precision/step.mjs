@@ -26,7 +26,10 @@ const shape = {
 /** Text with something to learn: a token is mostly followed by a fixed other one. */
 function tokens(count, seed) {
   let state = seed
-  const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
+  }
   const ids = new Int32Array(count)
   let token = Math.floor(random() * 500)
   for (let i = 0; i < count; i++) {

@@ -101,11 +101,11 @@ function choosePartners(
 }
 
 /** Of the positions that fit, the one used least, nearest after `from` in the batch. */
-function leastUsed(count: number, from: number, uses: Int32Array, fit: (position: number) => boolean): number | null {
+function leastUsed(count: number, from: number, uses: Int32Array, suits: (position: number) => boolean): number | null {
   let best: number | null = null
   for (let offset = 1; offset < count; offset++) {
     const position = (from + offset) % count
-    if ((best === null || uses[position]! < uses[best]!) && fit(position)) best = position
+    if ((best === null || uses[position]! < uses[best]!) && suits(position)) best = position
   }
   return best
 }

@@ -17,7 +17,7 @@ export function drawTokens(
   shares: readonly number[],
 ): number[] {
   refuseNonFinite(logits)
-  const likeliest = op.unsqueeze(op.gather(logits, 1, op.argmax(logits, -1, true)), 0).view(-1, 1)
+  const likeliest = op.gather(logits, 1, op.argmax(logits, -1, true))
   // Relative to the likeliest, so that a temperature near 0 cannot make all logits infinite.
   const all = op.softmax(logits.sub(likeliest).div(Math.max(temperature, 1e-30)), -1)
   const totals = op.cumsum(topP < 1 ? nucleus(all, topP) : all, -1, 'float64')

@@ -222,7 +222,7 @@ class Batch {
       ended.push({ index, tokens: Int32Array.from(reply), finish })
       const last = this.#rows.pop()!
       if (slot === this.#rows.length) continue
-      this.#cache.move(this.#rows.length, slot, last.prompt.length + last.reply.length)
+      this.#cache.move(this.#rows.length, slot, last.prompt.length + last.reply.length - 1)
       this.#rows[slot] = last
     }
     return ended.reverse()

@@ -77,6 +77,9 @@ export function parseModelConfig(config: unknown, file: string): ModelConfig {
   if (typeof type !== 'string' || !supported.includes(type)) {
     throw new Error(`${file}: model_type is ${JSON.stringify(type)}; supported: ${supported.join(', ')}`)
   }
+  if ((config as { quantization_config?: unknown }).quantization_config) {
+    throw new Error(`${file}: the weights are quantized (quantization_config); train the model they were made from`)
+  }
   const parsed = llamaFields.safeParse(config)
   if (!parsed.success) {
     const problems = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`)

@@ -1,9 +1,14 @@
 import { createHash } from 'node:crypto'
-import { cpSync, createReadStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, createReadStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { replaceDirectory } from '../tensor/atomic.ts'
-import { op } from '../tensor/operators.ts'
-import { describeTensors, readSafetensors, type TensorEntry, writeSafetensors } from '../tensor/safetensors.ts'
+import {
+  describeTensors,
+  type LazyTensor,
+  readSafetensors,
+  type TensorEntry,
+  writeSafetensors,
+} from '../tensor/safetensors.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import { type ModelConfig, parseModelConfig } from './config.ts'
 import type { Parameters } from './decoder.ts'
@@ -13,7 +18,7 @@ const singleFile = 'model.safetensors'
 const indexFile = 'model.safetensors.index.json'
 /** Files that travel with a model: what tokenises, samples and documents it, but not its weights. */
 const companionPattern =
-  /^(tokenizer.*|generation_config\.json|chat_template\.(jinja|json)|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|LICENSE.*)$/
+  /^(tokenizer.*|generation_config\.json|chat_template\.(jinja|json)|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|LICENSE.*|NOTICE.*|USE_POLICY.*)$/
 const picklePattern = /\.(bin|pth|pt|ckpt)$/
 
 /** A Hugging Face model folder; weights are mapped, and read when they are used. */
@@ -39,48 +44,59 @@ export function openModelFolder(path: string): ModelFolder {
   if (!existsSync(file)) throw new Error(`${path}: no model folder: it has no ${configFile}`)
   const rawConfig = readJson(file)
   const config = parseModelConfig(rawConfig, file)
-  const weightFiles = findWeightFiles(path)
-  const tensors = new Map(weightFiles.flatMap((name) => [...readSafetensors(join(path, name)).tensors]))
-  checkIndex(path, tensors)
-  const companions = readdirSync(path).filter((name) => companionPattern.test(name) && name !== indexFile)
+  const { tensors, weightFiles } = openWeights(path)
+  const companions = readdirSync(path).filter((name) => companionPattern.test(name) && isFile(join(path, name)))
   return { path, config, rawConfig, tensors, dtype: mainDtype(tensors), companions, weightFiles }
 }
 
-function hubHint(path: string): string {
-  if (!/^[\w.-]+\/[\w.-]+$/.test(path)) return ''
-  return `; where it is the name of a model on the hub, download it first: hf download ${path} --local-dir ${basename(path)}`
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
 }
 
-function findWeightFiles(path: string): string[] {
-  if (existsSync(join(path, indexFile))) {
-    const shards = [...new Set(Object.values(weightMap(path)))].sort()
-    const missing = shards.filter((shard) => !existsSync(join(path, shard)))
-    if (missing.length > 0)
-      throw new Error(`${path}: ${indexFile} names ${missing.join(', ')}, missing here: download again`)
-    return shards
-  }
-  if (existsSync(join(path, singleFile))) return [singleFile]
-  const pickled = readdirSync(path).filter((name) => picklePattern.test(name))
-  if (pickled.length === 0) throw new Error(`${path}: no weights: neither ${singleFile} nor ${indexFile}`)
+function hubHint(path: string): string {
+  if (!/^\w[\w.-]*\/[\w.-]+$/.test(path)) return ''
+  const folder = basename(path)
+  return `; if it is the name of a model on the hub, download it first and give the folder: hf download ${path} --local-dir ${folder}`
+}
+
+type Weights = Pick<ModelFolder, 'tensors' | 'weightFiles'>
+
+/** Where both kinds are there, the single file counts, as in transformers. */
+function openWeights(path: string): Weights {
+  if (existsSync(join(path, singleFile)))
+    return { tensors: readSafetensors(join(path, singleFile)).tensors, weightFiles: [singleFile] }
+  if (existsSync(join(path, indexFile))) return openShards(path)
+  const pickled = readdirSync(path).find((name) => picklePattern.test(name))
+  if (!pickled) throw new Error(`${path}: no weights: neither ${singleFile} nor ${indexFile}`)
   throw new Error(
-    `${path}: the weights are pickle files (${pickled[0]}), which can run any code when they are opened, so they are not read. ` +
+    `${path}: the weights are pickle files (${pickled}), which can run any code when they are opened, so they are not read. ` +
       `Convert them where you trust them: python -c "from transformers import AutoModelForCausalLM as M; ` +
       `M.from_pretrained('${path}').save_pretrained('${path}', safe_serialization=True)"`,
   )
 }
 
-function weightMap(path: string): Record<string, string> {
-  const map = readJson(join(path, indexFile)).weight_map
-  if (typeof map !== 'object' || map === null) throw new Error(`${join(path, indexFile)}: it has no weight_map`)
-  return map as Record<string, string>
+function openShards(path: string): Weights {
+  const map = weightMap(join(path, indexFile))
+  const weightFiles = [...new Set(Object.values(map))].sort()
+  const missing = weightFiles.filter((shard) => !existsSync(join(path, shard)))
+  if (missing.length > 0)
+    throw new Error(`${path}: ${indexFile} names ${missing.join(', ')}, missing here: download again`)
+  const shards = new Map(weightFiles.map((shard) => [shard, readSafetensors(join(path, shard)).tensors]))
+  const tensors = Object.entries(map).map(([name, shard]): [string, TensorEntry] => {
+    const entry = shards.get(shard)!.get(name)
+    if (!entry) throw new Error(`${join(path, shard)}: ${name} is missing, but ${indexFile} places it there`)
+    return [name, entry]
+  })
+  return { tensors: new Map(tensors), weightFiles }
 }
 
-function checkIndex(path: string, tensors: ReadonlyMap<string, TensorEntry>): void {
-  if (!existsSync(join(path, indexFile))) return
-  for (const [name, shard] of Object.entries(weightMap(path))) {
-    if (!tensors.has(name))
-      throw new Error(`${join(path, shard)}: ${name} is missing, but ${indexFile} places it there`)
-  }
+/** Which shard each tensor is in. */
+function weightMap(file: string): Record<string, string> {
+  const map = readJson(file).weight_map
+  const usable =
+    typeof map === 'object' && map !== null && Object.values(map).every((shard) => typeof shard === 'string')
+  if (!usable) throw new Error(`${file}: weight_map must give the file of each tensor`)
+  return map as Record<string, string>
 }
 
 function mainDtype(tensors: ReadonlyMap<string, TensorEntry>): Dtype {
@@ -117,51 +133,52 @@ export async function saveModelFolder(path: string, contents: ModelContents): Pr
 /** Writes a model's files into a folder that exists. */
 export function writeModelFiles(folder: string, contents: ModelContents): void {
   const { source, parameters, dtype, card, maxShardBytes = 5e9 } = contents
-  for (const name of source.companions) cpSync(join(source.path, name), join(folder, name))
+  for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
   writeFileSync(join(folder, configFile), `${JSON.stringify({ ...source.rawConfig, [dtypeKey]: dtype }, null, 2)}\n`)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
-  const entries = [...parameters].map(([name, tensor]) => [name, storedAs(tensor, dtype)] as const)
-  const shards = cutIntoShards(folder, entries, maxShardBytes)
-  if (shards.length === 1) {
-    writeSafetensors(join(folder, singleFile), shards[0]!, { format: 'pt' })
-    return
-  }
-  const map: Record<string, string> = {}
-  for (const [i, shard] of shards.entries()) {
-    const number = (value: number) => String(value).padStart(5, '0')
-    const name = `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`
-    writeSafetensors(join(folder, name), shard, { format: 'pt' })
-    for (const [tensor] of shard) map[tensor] = name
-  }
-  const total = describeTensors(folder, entries).reduce((sum, { bytes }) => sum + bytes, 0)
-  writeFileSync(
-    join(folder, indexFile),
-    `${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`,
+  const entries = describeTensors(
+    folder,
+    Array.from(parameters, ([name, tensor]) => [name, storedAs(tensor, dtype)]),
   )
+  writeWeights(folder, entries, maxShardBytes)
 }
 
 /** The tensor in the type it is stored in, made when its turn comes. */
-function storedAs(tensor: Tensor, dtype: Dtype) {
-  return {
-    dtype,
-    shape: tensor.shape,
-    load: () => (tensor.dtype === dtype ? tensor : op.toDtype(tensor.detach(), dtype)),
-  }
+function storedAs(tensor: Tensor, dtype: Dtype): LazyTensor {
+  return { dtype, shape: tensor.shape, load: () => tensor.detach().to(dtype) }
 }
 
-type Entry = readonly [string, ReturnType<typeof storedAs>]
+function writeWeights(folder: string, entries: readonly TensorEntry[], maxShardBytes: number): void {
+  const shards = cutIntoShards(entries, maxShardBytes)
+  const names = shards.map((_, i) =>
+    shards.length === 1 ? singleFile : `model-${fiveDigits(i + 1)}-of-${fiveDigits(shards.length)}.safetensors`,
+  )
+  for (const [i, shard] of shards.entries()) {
+    const tensors = shard.map((entry) => [entry.name, entry] as const)
+    writeSafetensors(join(folder, names[i]!), tensors, { format: 'pt' }) // transformers 4 refuses files without it
+  }
+  if (shards.length === 1) return
+  const weight_map = Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, names[i]!])))
+  const metadata = { total_size: entries.reduce((sum, { bytes }) => sum + bytes, 0) }
+  writeFileSync(join(folder, indexFile), `${JSON.stringify({ metadata, weight_map }, null, 2)}\n`)
+}
 
-function cutIntoShards(folder: string, entries: readonly Entry[], maxBytes: number): Entry[][] {
-  const shards: Entry[][] = [[]]
-  let bytes = 0
-  for (const [i, described] of describeTensors(folder, entries).entries()) {
-    if (bytes + described.bytes > maxBytes && shards.at(-1)!.length > 0) {
+function fiveDigits(value: number): string {
+  return String(value).padStart(5, '0')
+}
+
+/** Runs of tensors of at most `maxBytes`; a tensor that is larger goes alone. */
+function cutIntoShards(entries: readonly TensorEntry[], maxBytes: number): TensorEntry[][] {
+  const shards: TensorEntry[][] = [[]]
+  let room = maxBytes
+  for (const entry of entries) {
+    if (entry.bytes > room && shards.at(-1)!.length > 0) {
       shards.push([])
-      bytes = 0
+      room = maxBytes
     }
-    shards.at(-1)!.push(entries[i]!)
-    bytes += described.bytes
+    shards.at(-1)!.push(entry)
+    room -= entry.bytes
   }
   return shards
 }

@@ -15,8 +15,8 @@ import {
 import { hostname } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 
-// A temporary's name tells whose it is: .<name>.<host>-<process>-<random>.<kind>. `partial` is being written; `replaced` is the former
-// complete target, which exists only between the two renames of a replacement and while it is deleted.
+// A temporary's name tells whose it is: .<name>.<host>-<process>-<random>.<kind>. `partial` is being written or
+// deleted; `replaced` is the former complete target, between the renames of a replacement.
 type Kind = 'partial' | 'replaced'
 const temporaryName = /^\.(.+)\.([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.(partial|replaced)$/
 const thisHost = createHash('sha256').update(hostname()).digest('hex').slice(0, 8)
@@ -89,7 +89,10 @@ function moveInto(place: string, temporary: string): void {
     throw error
   }
   syncPath(dirname(place))
-  if (replaced) rmSync(replaced, { recursive: true, force: true })
+  if (!replaced) return
+  const rubbish = temporaryFor(place, 'partial') // half deleted, it must not look like something to put back
+  renameSync(replaced, rubbish)
+  rmSync(rubbish, { recursive: true, force: true })
 }
 
 /**

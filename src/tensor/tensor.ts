@@ -53,7 +53,7 @@ export class Tensor {
   item(): number {
     return addon().item(this.handle)
   }
-  /** The elements in row-major order, as float32 (int64 as BigInt64Array). A copy. */
+  /** The elements in row-major order, as float32, whatever the dtype. A copy. */
   toArray(): Float32Array {
     const source = this.dtype === 'float32' ? this : this.to('float32')
     const result = new Float32Array(addon().toBytes(source.handle))

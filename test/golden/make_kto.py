@@ -152,7 +152,7 @@ def in_row_order(losses: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def check(expected: dict, mismatched_log_ratios: torch.Tensor) -> None:
-    """The rewards and the KL written here are those of TRL's own metrics, and the KL is clamped where it is meant to be."""
+    """Rewards and KL are those of TRL's own metrics; the KL is clamped where it is meant to be."""
     labels, rewards = torch.tensor(LABELS), torch.tensor(expected["rewards"])
     mean = mismatched_log_ratios.mean().item()
     close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,259 @@
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parseModelConfig } from '../../src/model/config.ts'
+import type { Parameters } from '../../src/model/decoder.ts'
+import { type ModelContents, openModelFolder, saveModelFolder, weightsHash } from '../../src/model/folder.ts'
+import { loadDecoder } from '../../src/model/load.ts'
+import { initialParameters } from '../../src/model/parameters.ts'
+import { writeSafetensors } from '../../src/tensor/safetensors.ts'
+import { liveTensors, scope } from '../../src/tensor/scope.ts'
+import { type Dtype, Tensor } from '../../src/tensor/tensor.ts'
+
+const rawConfig = {
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  vocab_size: 24,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 2,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  a_field_of_tomorrow: [1, null],
+}
+
+let scratch: string
+let model: string
+let parameters: Parameters
+let live: number
+
+beforeEach(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'prospect-folder-'))
+  model = join(scratch, 'model')
+  live = liveTensors()
+  parameters = initialParameters(parseModelConfig(rawConfig, 'config.json'), 1)
+})
+afterEach(() => {
+  for (const tensor of parameters.values()) tensor.dispose()
+  expect(liveTensors()).toBe(live)
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+const save = (contents: Partial<ModelContents> = {}, path = model) =>
+  saveModelFolder(path, {
+    source: { path: scratch, rawConfig, companions: [] },
+    parameters,
+    dtype: 'float32',
+    ...contents,
+  })
+
+const readJson = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'))
+
+/** The bits of every weight as a decoder loads them. */
+function loadedBits(path: string, dtype: Dtype): Map<string, Uint8Array> {
+  const decoder = loadDecoder(path, dtype)
+  const bits = bitsOf(decoder.parameters)
+  decoder.dispose()
+  return bits
+}
+
+const bitsOf = (tensors: Parameters) => new Map([...tensors].map(([name, tensor]) => [name, tensor.toBytes()]))
+
+describe('a model that is saved and loaded', () => {
+  it('is the same bit for bit', async () => {
+    await save()
+    expect(readdirSync(model).sort()).toEqual(['config.json', 'model.safetensors'])
+    expect(loadedBits(model, 'float32')).toEqual(bitsOf(parameters))
+  })
+
+  it('is the same in shards, named and indexed as on the hub', async () => {
+    await save({ maxShardBytes: 1000 })
+    const { weight_map, metadata } = readJson(model, 'model.safetensors.index.json')
+    const shards = readdirSync(model).filter((name) => name.endsWith('.safetensors'))
+    expect(shards.length).toBeGreaterThan(2)
+    expect(shards[0]).toBe(`model-00001-of-0000${shards.length}.safetensors`)
+    expect(new Set(Object.values(weight_map))).toEqual(new Set(shards))
+    expect(Object.keys(weight_map).sort()).toEqual([...parameters.keys()].sort())
+    expect(metadata.total_size).toBe([...parameters.values()].reduce((sum, tensor) => sum + 4 * tensor.size, 0))
+    expect(loadedBits(model, 'float32')).toEqual(bitsOf(parameters))
+  })
+
+  it('is stored rounded to bfloat16, and says so in config.json', async () => {
+    await save({ dtype: 'bfloat16' })
+    const rounded = scope(() => bitsOf(new Map([...parameters].map(([name, tensor]) => [name, tensor.to('bfloat16')]))))
+    expect(loadedBits(model, 'bfloat16')).toEqual(rounded)
+    expect(openModelFolder(model).dtype).toBe('bfloat16')
+    expect(readJson(model, 'config.json')).toEqual({ ...rawConfig, torch_dtype: 'bfloat16' })
+  })
+
+  it("keeps transformers 5's name of the dtype", async () => {
+    const source = { path: scratch, rawConfig: { ...rawConfig, dtype: 'float32' }, companions: [] }
+    await save({ source, dtype: 'bfloat16' })
+    expect(readJson(model, 'config.json')).toEqual({ ...rawConfig, dtype: 'bfloat16' })
+  })
+
+  it('can be saved over the folder that it was opened from', async () => {
+    await save()
+    writeFileSync(join(model, 'tokenizer.json'), '{"kept": true}')
+    const source = openModelFolder(model)
+    const decoder = loadDecoder(source, 'float32')
+    await saveModelFolder(model, { source, parameters: decoder.parameters, dtype: 'float32' })
+    decoder.dispose()
+    expect(readJson(model, 'tokenizer.json')).toEqual({ kept: true })
+    expect(loadedBits(model, 'float32')).toEqual(bitsOf(parameters))
+  })
+
+  it('has memory of its own: the files may change under it', async () => {
+    await save()
+    const decoder = loadDecoder(model, 'float32')
+    writeFileSync(join(model, 'model.safetensors'), '')
+    expect(bitsOf(decoder.parameters)).toEqual(bitsOf(parameters))
+    decoder.dispose()
+  })
+
+  it('takes along the tokenizer and its like, even through links, but no foreign files', async () => {
+    await save()
+    const companions = [
+      'tokenizer.json',
+      'tokenizer_config.json',
+      'tokenizer.model',
+      'chat_template.jinja',
+      'generation_config.json',
+      'merges.txt',
+      'LICENSE',
+    ]
+    for (const name of companions) writeFileSync(join(model, name), Uint8Array.of(0xff, 0, name.length))
+    for (const name of ['README.md', 'training_args.bin', 'notes.txt']) writeFileSync(join(model, name), '')
+    mkdirSync(join(model, 'tokenizer_backup'))
+    writeFileSync(join(scratch, 'blob'), 'from the cache') // the hub's cache is made of links
+    symlinkSync('../blob', join(model, 'vocab.json'))
+    const copy = join(scratch, 'copy')
+    await save({ source: openModelFolder(model), card: '# Card' }, copy)
+    rmSync(join(scratch, 'blob'))
+    expect(readdirSync(copy).sort()).toEqual(
+      [...companions, 'vocab.json', 'README.md', 'config.json', 'model.safetensors'].sort(),
+    )
+    expect(readFileSync(join(copy, 'vocab.json'), 'utf8')).toBe('from the cache')
+    expect(readFileSync(join(copy, 'README.md'), 'utf8')).toBe('# Card')
+    expect(readFileSync(join(copy, 'tokenizer.model'))).toEqual(Buffer.of(0xff, 0, 'tokenizer.model'.length))
+  })
+
+  it('has no head of its own where the head is the embedding; a stored copy is passed over', async () => {
+    const tied = { ...rawConfig, tie_word_embeddings: true }
+    const withoutHead = new Map([...parameters].filter(([name]) => name !== 'lm_head.weight'))
+    const source = { path: scratch, rawConfig: tied, companions: [] }
+    await save({ source }) // parameters with a head, as some checkpoints have them
+    expect(loadedBits(model, 'float32')).toEqual(bitsOf(withoutHead))
+  })
+})
+
+describe('a folder that cannot be opened is refused, saying what to do:', () => {
+  it('no such folder', () => {
+    expect(() => openModelFolder('/no/such/folder')).toThrow(/^\/no\/such\/folder: no such folder$/)
+  })
+
+  it('the name of a model on the hub', () => {
+    expect(() => openModelFolder('HuggingFaceTB/SmolLM2-135M')).toThrow(
+      'hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M',
+    )
+  })
+
+  it('a file', async () => {
+    await save()
+    expect(() => openModelFolder(join(model, 'config.json'))).toThrow(/a file; give the folder that it is in/)
+  })
+
+  it('no config.json, or one that is not JSON', async () => {
+    await save()
+    writeFileSync(join(model, 'config.json'), '{"model_type": ')
+    expect(() => openModelFolder(model)).toThrow(/model\/config\.json: .*JSON/)
+    rmSync(join(model, 'config.json'))
+    expect(() => openModelFolder(model)).toThrow(/it has no config\.json/)
+  })
+
+  it('quantized weights', async () => {
+    await save({
+      source: { path: scratch, rawConfig: { ...rawConfig, quantization_config: { bits: 4 } }, companions: [] },
+    })
+    expect(() => openModelFolder(model)).toThrow(/config\.json: the weights are quantized/)
+  })
+
+  it('no weights', async () => {
+    await save()
+    rmSync(join(model, 'model.safetensors'))
+    expect(() => openModelFolder(model)).toThrow(/no weights: neither model\.safetensors nor/)
+  })
+
+  it.each(['pytorch_model.bin', 'consolidated.00.pth'])('pickled weights only (%s)', async (name) => {
+    await save()
+    rmSync(join(model, 'model.safetensors'))
+    writeFileSync(join(model, name), '')
+    expect(() => openModelFolder(model)).toThrow(
+      new RegExp(
+        `pickle files \\(${name}\\), which can run any code.*save_pretrained\\('${model}', safe_serialization=True\\)`,
+      ),
+    )
+  })
+
+  it('a missing shard', async () => {
+    await save({ maxShardBytes: 1000 })
+    const shard = readdirSync(model).find((name) => name.startsWith('model-00002'))!
+    rmSync(join(model, shard))
+    expect(() => openModelFolder(model)).toThrow(`model.safetensors.index.json names ${shard}, missing here`)
+  })
+
+  it('a shard that lacks a tensor', async () => {
+    await save({ maxShardBytes: 1000 })
+    const [first, second] = readdirSync(model).filter((name) => name.endsWith('.safetensors'))
+    copyFileSync(join(model, first!), join(model, second!))
+    expect(() => openModelFolder(model)).toThrow(
+      new RegExp(`${second}: .* is missing, but .*index\\.json places it there`),
+    )
+  })
+
+  it('an index without a map', async () => {
+    await save({ maxShardBytes: 1000 })
+    writeFileSync(join(model, 'model.safetensors.index.json'), '{"weight_map": {"a": 1}}')
+    expect(() => openModelFolder(model)).toThrow(/index\.json: weight_map must give the file of each tensor/)
+  })
+})
+
+it('weights that do not fit config.json are all named', async () => {
+  await save()
+  scope(() => {
+    const tensors = new Map(parameters)
+    tensors.delete('model.norm.weight')
+    tensors.set('lm_head.weight', Tensor.from(new Float32Array(6), [2, 3]))
+    tensors.set('model.extra', Tensor.from([1]))
+    tensors.set('model.layers.0.self_attn.rotary_emb.inv_freq', Tensor.from([1])) // old checkpoints have it
+    writeSafetensors(join(model, 'model.safetensors'), tensors)
+  })
+  expect(() => loadDecoder(model, 'float32')).toThrow(
+    `${model}: the weights do not fit config.json: model.norm.weight is missing; lm_head.weight is [2, 3], expected [24, 8]; ` +
+      'model.extra is not known',
+  )
+})
+
+it('the hash tells models apart by weights and by configuration', async () => {
+  const hashOf = async (contents: Partial<ModelContents>) => {
+    await save(contents)
+    return weightsHash(openModelFolder(model))
+  }
+  const first = await hashOf({})
+  expect(await hashOf({})).toBe(first)
+  const source = { path: scratch, rawConfig: { ...rawConfig, rms_norm_eps: 1e-5 }, companions: [] }
+  expect(await hashOf({ source })).not.toBe(first)
+  const other = initialParameters(parseModelConfig(rawConfig, 'config.json'), 2)
+  expect(await hashOf({ parameters: other })).not.toBe(first)
+  for (const tensor of other.values()) tensor.dispose()
+})

@@ -1,0 +1,31 @@
+import { afterAll, expect, test } from 'vitest'
+import { memoryUse } from '../../src/tensor/engine.ts'
+import { liveTensors } from '../../src/tensor/scope.ts'
+import { type Batch, type Trainer, trainStep } from '../../src/train/step.ts'
+import { disposeTrainer, golden, goldenRows, trainerOf } from './fixtures.ts'
+
+const loss = { type: 'kto', beta: 0.1, desirableWeight: 1, undesirableWeight: 1 } as const
+let trainer: Trainer
+
+afterAll(() => disposeTrainer(trainer))
+
+test('1,000 steps leave the number of tensors and the memory as they were', () => {
+  const { examples, mismatched } = goldenRows()
+  const batch: Batch = {
+    rows: examples,
+    referenceLogps: Float32Array.from(examples, () => -40),
+    mismatched,
+    mismatchedReferenceLogps: Float32Array.from(mismatched, () => -50),
+  }
+  trainer = trainerOf(golden('kto/policy'), loss, { learningRate: 1e-5 })
+  const seen: { tensors: number; bytes: number; resident: number }[] = []
+  for (let step = 0; step <= 1000; step++) {
+    trainStep(trainer, batch, 1)
+    if (step % 100 !== 0) continue
+    seen.push({ tensors: liveTensors(), bytes: memoryUse().live, resident: process.memoryUsage.rss() })
+  }
+  const [warm, last] = [seen[2]!, seen.at(-1)!] // JavaScript's own heap settles in the first steps
+  expect(new Set(seen.map(({ tensors }) => tensors)).size).toBe(1)
+  expect(new Set(seen.map(({ bytes }) => bytes)).size).toBe(1)
+  expect(last.resident / warm.resident).toBeLessThan(1.02)
+})
