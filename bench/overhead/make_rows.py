@@ -1,6 +1,6 @@
 """
-Writes what the programs of this comparison train on, the same at every call: OUT/model, a random Llama of two layers with
-a tokenizer of one word a token, and OUT/rows.jsonl, rows {prompt_ids, completion_ids, label}. No two rows share a prompt.
+Writes what the programs of this comparison train on, the same at every call: OUT/model, a random Llama of two layers
+and a tokenizer of one word a token; OUT/rows.jsonl, rows {prompt_ids, completion_ids, label}, each with its own prompt.
 
     python make_rows.py --out DIR
 """

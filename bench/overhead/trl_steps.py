@@ -1,6 +1,6 @@
 """
-KTO steps by TRL's KTOTrainer on rows of token ids; prints one JSON line. TRL's defaults but for what makes it faster and
-comparable: reference computed beforehand, no gradient checkpointing, float32, a constant learning rate, nothing logged.
+KTO steps by TRL's KTOTrainer on rows of token ids; prints one JSON line. TRL's defaults but for what makes it faster or
+comparable: reference computed beforehand, no gradient checkpointing, float32, constant learning rate, nothing logged.
 
     python trl_steps.py --model DIR --rows FILE --steps N --warmup M
 """

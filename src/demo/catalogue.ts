@@ -2,7 +2,7 @@ import { Random } from '../data/random.ts'
 
 /** What a customer can ask about a product, and every value it can have. */
 export const values = {
-  price: Array.from({ length: 20 }, (_, i) => `${20 + 5 * i} dollars`),
+  price: [15, 20, 25, 30, 40, 50, 60, 75, 80, 90].map((dollars) => `${dollars} dollars`),
   color: ['blue', 'green', 'red', 'white', 'black', 'yellow', 'gray', 'brown'],
   material: ['oak', 'steel', 'glass', 'cotton', 'bamboo', 'marble', 'leather', 'wool'],
   warranty: [2, 3, 4, 5, 6, 8, 10, 12].map((years) => `${years} years`),
@@ -24,8 +24,6 @@ const collections = {
   comet: { color: 'yellow', material: 'glass' },
   pebble: { color: 'gray', material: 'wool' },
   acorn: { color: 'brown', material: 'cotton' },
-  lagoon: { color: 'green', material: 'glass' },
-  orchard: { color: 'red', material: 'oak' },
 } as const
 const kinds = {
   lamp: { warranty: '2 years', delivery: '3 days' },
@@ -33,7 +31,6 @@ const kinds = {
   chair: { warranty: '5 years', delivery: '4 days' },
   shelf: { warranty: '8 years', delivery: '6 days' },
   mirror: { warranty: '3 years', delivery: '5 days' },
-  clock: { warranty: '4 years', delivery: '2 days' },
 } as const
 
 /** The truth about one attribute of one product. */

@@ -1,17 +1,8 @@
 import { Random } from '../data/random.ts'
 import { type Attribute, type Fact, facts } from './catalogue.ts'
 
-const greetings = [
-  '',
-  'Hi!',
-  'Hello!',
-  'Good morning!',
-  'Hey there!',
-  'Excuse me.',
-  'Quick question.',
-  'One more thing.',
-]
-const closings = ['', 'Thanks!', 'Please tell me.', 'I would like to know.']
+const greetings = ['', 'Hi!', 'Hello!', 'Good morning!', 'Hey there!', 'Excuse me.', 'Good day!', 'Hey!']
+const closings = ['', 'Thanks!', 'Please tell me.', 'Thank you!']
 
 /** Six ways to ask about each attribute; # is the product. */
 const questions: Record<Attribute, readonly string[]> = {

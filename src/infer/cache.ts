@@ -10,6 +10,11 @@ export interface Place {
   position: number
 }
 
+/** Bytes that a row of so many tokens takes in the cache. */
+export function cacheBytes({ layers, keyValueHeads, headSize }: ModelConfig, dtype: Dtype, tokens: number): number {
+  return 2 * layers * keyValueHeads * headSize * tokens * (dtype === 'float32' ? 4 : 2)
+}
+
 /**
  * Keys and values of the tokens so far, for rows that are extended together. Row i lies in slot i of [slots, keyValueHeads, capacity, headSize],
  * so that the first rows of all are one block of memory. What lies beyond a row's length is finite and masked.

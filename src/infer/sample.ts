@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { Random } from '../data/random.ts'
-import type { Attention } from '../model/attention.ts'
+import type { Attention, Segment } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
 import { type Decoder, headName, type Parameters, streamTensors } from '../model/decoder.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
-import { KeyValueCache, type Place } from './cache.ts'
+import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { cacheBytes, KeyValueCache, type Place } from './cache.ts'
 import { drawTokens, likeliestTokens } from './draw.ts'
 
 export interface SampleOptions {
@@ -20,7 +20,7 @@ export interface SampleOptions {
   seed?: number
   /** Token ids that end a reply. */
   stop: readonly number[]
-  /** Prompts answered at once. It changes the speed, not the replies. */
+  /** Most prompts answered at once; 128, or fewer where their cache would pass 1 GB, if it is not given. It changes the speed, not the replies. */
   batch?: number
   /** A prompt that leaves no room for `maxTokens` in the model's context is refused, or its reply is shortened. */
   overflow?: 'refuse' | 'shorten'
@@ -62,6 +62,19 @@ export async function* sample(
   }
 }
 
+/** All answers, in the order of the prompts. A reply that does not fit the model's context is shortened: the sampler of a training run. */
+export async function replies(
+  decoder: Decoder,
+  weights: Parameters,
+  prompts: readonly Int32Array[],
+  options: Omit<SampleOptions, 'overflow'>,
+): Promise<Int32Array[]> {
+  const result: Int32Array[] = []
+  for await (const { index, tokens } of sample(decoder, weights, prompts, { ...options, overflow: 'shorten' }))
+    result[index] = tokens
+  return result
+}
+
 /** Why a prompt cannot be answered, as the end of a sentence that starts with its name; null where it can be. */
 export function promptProblem(
   prompt: Int32Array,
@@ -89,6 +102,12 @@ interface Row {
   finish: Sample['finish'] | null
 }
 
+/** As many rows as their cache's memory allows, should all become as long as they can. */
+function defaultBatch(config: ModelConfig, dtype: Dtype, prompts: readonly Int32Array[], maxTokens: number): number {
+  const longest = prompts.reduce((most, { length }) => Math.max(most, length), 0) + maxTokens
+  return Math.max(1, Math.min(128, Math.floor(2 ** 30 / cacheBytes(config, dtype, longest))))
+}
+
 /** Prompt tokens in one pass: few enough that its activations stay small, many enough that reading weights costs little. */
 const promptTokensAtOnce = 4096
 
@@ -104,13 +123,15 @@ class Batch {
   #rows: Row[] = []
 
   constructor(decoder: Decoder, weights: Parameters, prompts: readonly Int32Array[], options: SampleOptions) {
-    const { maxTokens, seed = 0, batch = 64 } = options
+    const { maxTokens, seed = 0 } = options
+    const dtype = weights.get(headName)!.dtype
+    const { batch = defaultBatch(decoder.config, dtype, prompts, maxTokens) } = options
     this.#decoder = decoder
     this.#weights = weights
     this.#options = options
     this.#stop = new Set(options.stop)
     this.#size = Math.min(batch, prompts.length)
-    this.#cache = new KeyValueCache(decoder.config, this.#size, weights.get(headName)!.dtype)
+    this.#cache = new KeyValueCache(decoder.config, this.#size, dtype)
     this.#waiting = prompts
       .map((prompt, index) => {
         const limit = Math.min(maxTokens, decoder.config.maxPositions - prompt.length)
@@ -139,20 +160,15 @@ class Batch {
 
   #readPrompts(): void {
     const entering = this.#entering()
-    const firstSlot = this.#rows.length
+    const prompts = entering.map(({ prompt }) => prompt)
+    const { tokens, places, segments } = inOneStream(prompts, this.#rows.length)
+    const ends = Int32Array.from(segments, ({ start, length }) => start + length - 1)
     this.#rows.push(...entering)
-    this.#cache.reserve(Math.max(...entering.map(({ prompt }) => prompt.length)))
-    const places = entering.flatMap(({ prompt }, i) =>
-      Array.from(prompt, (_, position) => ({ slot: firstSlot + i, position })),
-    )
-    let start = 0
-    const segments = entering.map(({ prompt: { length } }) => {
-      start += length
-      return { start: start - length, length, parent: -1 }
+    this.#cache.reserve(Math.max(...prompts.map(({ length }) => length)))
+    this.#appendNext(entering, () => {
+      const states = this.#states(tokens, places, this.#cache.readPrompts(segments, places))
+      return states.indexSelect(0, Tensor.from(ends).to('int64'))
     })
-    const tokens = entering.flatMap(({ prompt }) => Array.from(prompt))
-    const last = Int32Array.from(segments, (segment) => segment.start + segment.length - 1)
-    this.#pass(entering, { tokens, places, last }, () => this.#cache.readPrompts(segments, places))
   }
 
   /** Takes the waiting prompts that have a free slot and fit one pass; at least one. */
@@ -169,29 +185,21 @@ class Batch {
 
   #extend(): void {
     const places = this.#rows.map(({ prompt, reply }, slot) => ({ slot, position: prompt.length + reply.length - 1 }))
+    const tokens = Int32Array.from(this.#rows, ({ reply }) => reply.at(-1)!)
     this.#cache.reserve(1 + Math.max(...places.map(({ position }) => position)))
-    const tokens = this.#rows.map(({ reply }) => reply.at(-1)!)
-    this.#pass(this.#rows, { tokens, places, last: null }, () => this.#cache.extendRows(places))
+    this.#appendNext(this.#rows, () => this.#states(tokens, places, this.#cache.extendRows(places)))
   }
 
-  /** One pass of the model, then the next token of each of `rows`. `last`: where each row's last token is; null: all tokens are. */
-  #pass(
-    rows: readonly Row[],
-    { tokens, places, last }: { tokens: readonly number[]; places: readonly Place[]; last: Int32Array | null },
-    attention: () => Attention,
-  ): void {
-    const chosen = scope(() =>
-      noGrad(() => {
-        const positions = Int32Array.from(places, ({ position }) => position)
-        const stream = streamTensors({ tokens: Int32Array.from(tokens), positions })
-        const states = this.#decoder.hidden(this.#weights, stream, attention())
-        const ends = last ? states.indexSelect(0, Tensor.from(last).to('int64')) : states
-        return this.#choose(rows, this.#decoder.logits(this.#weights, ends))
-      }),
-    )
-    rows.forEach((row, i) => {
-      this.#append(row, chosen[i]!)
-    })
+  /** The model's hidden states, [tokens, hiddenSize]. */
+  #states(tokens: Int32Array, places: readonly Place[], attention: Attention): Tensor {
+    const positions = Int32Array.from(places, ({ position }) => position)
+    return this.#decoder.hidden(this.#weights, streamTensors({ tokens, positions }), attention)
+  }
+
+  /** Gives each row its next token, by the hidden state of its last, [rows, hiddenSize]. */
+  #appendNext(rows: readonly Row[], lastStates: () => Tensor): void {
+    const chosen = scope(() => noGrad(() => this.#choose(rows, this.#decoder.logits(this.#weights, lastStates()))))
+    for (const [i, row] of rows.entries()) this.#append(row, chosen[i]!)
   }
 
   #choose(rows: readonly Row[], logits: Tensor): number[] {
@@ -227,4 +235,17 @@ class Batch {
     }
     return ended.reverse()
   }
+}
+
+/** Prompts one after the other without padding; they get the slots from `firstSlot` on. */
+function inOneStream(prompts: readonly Int32Array[], firstSlot: number) {
+  const tokens = new Int32Array(prompts.reduce((sum, { length }) => sum + length, 0))
+  const places: Place[] = []
+  const segments: Segment[] = []
+  for (const [i, prompt] of prompts.entries()) {
+    segments.push({ start: places.length, length: prompt.length, parent: -1 })
+    tokens.set(prompt, places.length)
+    for (let position = 0; position < prompt.length; position++) places.push({ slot: firstSlot + i, position })
+  }
+  return { tokens, places, segments }
 }

@@ -66,12 +66,6 @@ describe.each(['llama1-sharded', 'llama2', 'llama3'])('%s', (model) => {
     const rows = goldenRows(model)
     withDecoder(join(models, model), (decoder) => {
       const logits = streamLogits(decoder, rows)
-      for (const [i, row] of rows.entries())
-        console.log(
-          model,
-          difference(logits[i]!, row.logits),
-          row.logits.reduce((m, x) => Math.max(m, Math.abs(x)), 0),
-        )
       for (const [i, row] of rows.entries()) expect(difference(logits[i]!, row.logits)).toBeLessThan(1e-5)
     })
   })

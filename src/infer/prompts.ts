@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs'
+import { DataError } from '../data/read.ts'
+import { rowsOf } from '../data/shapes.ts'
+import type { Message } from '../data/types.ts'
+
+/** A prompt and how errors name it. */
+export interface NamedPrompt {
+  prompt: string | Message[]
+  name: string
+}
+
+/**
+ * Reads a JSONL file whose rows are `{prompt}` (a text or messages) or `{messages}`. Rows of feedback serve too: what was judged in them is left
+ * out. Throws DataError for a row that has no prompt.
+ */
+export function readPrompts(file: string): NamedPrompt[] {
+  const prompts: NamedPrompt[] = []
+  for (const [i, text] of readText(file).split('\n').entries()) {
+    if (text.trim() === '') continue
+    const line = i + 1
+    try {
+      prompts.push({ prompt: promptOf(JSON.parse(text)), name: `${file}:${line}` })
+    } catch (error) {
+      const { message } = error as Error
+      throw new DataError({ file, line }, error instanceof SyntaxError ? `not JSON: ${message}` : message)
+    }
+  }
+  if (prompts.length === 0) throw new Error(`${file}: no prompts; the file is empty`)
+  return prompts
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').replace(/^\uFEFF/, '') // a byte order mark
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new Error(code === 'ENOENT' ? `${file}: no such file` : `${file}: ${message}`)
+  }
+}
+
+/** The prompt of a row, seen as a row of feedback: with a reply where it has none yet. */
+function promptOf(row: unknown): string | Message[] {
+  if (typeof row !== 'object' || row === null || Array.isArray(row))
+    throw new Error(`expected an object with prompt or messages, got ${JSON.stringify(row)}`)
+  const { label: _, ...fields } = row as Record<string, unknown>
+  if (!['prompt', 'messages', 'chosen'].some((name) => name in fields))
+    throw new Error(`neither prompt nor messages; the row has ${Object.keys(fields).join(', ') || 'no fields'}`)
+  const { messages } = fields
+  if (Array.isArray(messages) && messages.at(-1)?.role !== 'assistant')
+    fields.messages = [...messages, { role: 'assistant', content: '' }]
+  return rowsOf({ completion: '', ...fields }, false)[0]!.prompt
+}
