@@ -8,15 +8,15 @@ const ids = {
   eos_token_id: specialTokens.indexOf('<eos>'),
 }
 
-/** The `config.json` of a Llama decoder of about three million parameters. */
+/** The `config.json` of a Llama decoder of about two million parameters. */
 export function demoModelConfig(vocabularySize: number): object {
   return {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',
     vocab_size: vocabularySize,
     hidden_size: 256,
-    intermediate_size: 768,
-    num_hidden_layers: 4,
+    intermediate_size: 1024,
+    num_hidden_layers: 2,
     num_attention_heads: 4,
     num_key_value_heads: 2,
     head_dim: 64,

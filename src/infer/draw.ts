@@ -7,6 +7,9 @@ export function likeliestTokens(logits: Tensor): number[] {
   return Array.from(op.argmax(logits, -1).toArray())
 }
 
+/** Any lower, and all but the likeliest token have no probability already. */
+const lowestTemperature = 1e-6
+
 /**
  * One token drawn from each row of logits, float32 [rows, vocabulary], by inversion of its distribution function: the row's `share`, 0 <= share < 1,
  * decides. Throws where the logits are not finite.
@@ -17,9 +20,7 @@ export function drawTokens(
   shares: readonly number[],
 ): number[] {
   refuseNonFinite(logits)
-  const likeliest = op.gather(logits, 1, op.argmax(logits, -1, true))
-  // Relative to the likeliest, so that a temperature near 0 cannot make all logits infinite.
-  const all = op.softmax(logits.sub(likeliest).div(Math.max(temperature, 1e-30)), -1)
+  const all = op.softmax(logits.div(Math.max(temperature, lowestTemperature)), -1)
   const totals = op.cumsum(topP < 1 ? nucleus(all, topP) : all, -1, 'float64')
   const last = totals.narrow(1, totals.shape[1]! - 1, 1)
   const points = Tensor.from(Float64Array.from(shares), [shares.length, 1]).mul(last)

@@ -1,6 +1,6 @@
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
-import type { Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Dtype, Tensor } from '../tensor/tensor.ts'
 
 /** A run of tokens in a packed stream. Its tokens see those before them in the segment, and all of the parent segment (-1: none). */
 export interface Segment {
@@ -12,49 +12,100 @@ export interface Segment {
 /** Queries [tokens, heads, headSize], keys and values [tokens, keyValueHeads, headSize], after rotation -> [tokens, heads x headSize]. */
 export type Attention = (layer: number, queries: Tensor, keys: Tensor, values: Tensor) => Tensor
 
-/** Causal attention within the segments of a packed stream, each completion seeing its prompt and itself. */
+/**
+ * Causal attention within the segments of a packed stream, each completion seeing its prompt and itself. Segments of one shape are computed
+ * together: with many short rows, as feedback has them, it is the number of operators that costs.
+ */
 export function segmentAttention(segments: readonly Segment[]): Attention {
+  const shapes = sameShapes(segments)
+  let indices: { queries: Tensor; context: Tensor; back: Tensor } | undefined
   return (_layer, queries, keys, values) => {
     const [, heads, headSize] = queries.shape as [number, number, number]
-    const scaled = queries.mul(headSize ** -0.5)
-    const outputs = segments.map((segment) => {
-      const parent = segment.parent < 0 ? null : segments[segment.parent]!
-      return attend(part(scaled, segment), withParent(keys, segment, parent), withParent(values, segment, parent))
-    })
-    const all = outputs.length === 1 ? outputs[0]! : op.cat(outputs, 0)
-    return all.reshape(-1, heads * headSize)
+    const groups = keys.shape[1]!
+    indices ??= streamIndices(segments, shapes)
+    const { queries: queryOrder, context: contextOrder, back } = indices
+    const ofShapes = (x: Tensor, order: Tensor, lengthOf: (shape: Shape) => number) =>
+      op.splitWithSizes(
+        takeRows(x, order),
+        shapes.map((shape) => shape.members.length * lengthOf(shape)),
+      )
+    const q = ofShapes(queries.mul(headSize ** -0.5), queryOrder, ({ length }) => length)
+    const k = ofShapes(keys, contextOrder, ({ context }) => context)
+    const v = ofShapes(values, contextOrder, ({ context }) => context)
+    const outputs = shapes.map(({ members, length, context }, i) =>
+      attend(
+        q[i]!.view(members.length, length, heads, headSize),
+        k[i]!.view(members.length, context, groups, headSize),
+        v[i]!.view(members.length, context, groups, headSize),
+      ).reshape(-1, heads * headSize),
+    )
+    return takeRows(op.cat(outputs, 0), back)
   }
 }
 
-function part(x: Tensor, { start, length }: Segment): Tensor {
-  return x.narrow(0, start, length)
+/** Segments with equally many tokens, and equally many in their parents. */
+interface Shape {
+  length: number
+  /** Tokens seen: the parent's and the segment's own. */
+  context: number
+  members: Segment[]
 }
 
-function withParent(x: Tensor, segment: Segment, parent: Segment | null): Tensor {
-  return parent ? op.cat([part(x, parent), part(x, segment)], 0) : part(x, segment)
+function sameShapes(segments: readonly Segment[]): Shape[] {
+  const shapes = new Map<string, Shape>()
+  for (const segment of segments) {
+    const { length } = segment
+    const context = length + (segments[segment.parent]?.length ?? 0)
+    const key = `${length},${context}`
+    const shape = shapes.get(key)
+    if (shape) shape.members.push(segment)
+    else shapes.set(key, { length, context, members: [segment] })
+  }
+  return [...shapes.values()]
+}
+
+/** Which tokens of the stream the shapes take as queries and as context, one segment after the other; and the way back to the stream. */
+function streamIndices(segments: readonly Segment[], shapes: readonly Shape[]) {
+  const queries: number[] = []
+  const context: number[] = []
+  const push = (into: number[], { start, length }: Segment) => {
+    for (let token = start; token < start + length; token++) into.push(token)
+  }
+  for (const segment of shapes.flatMap(({ members }) => members)) {
+    const parent = segments[segment.parent]
+    if (parent) push(context, parent)
+    push(context, segment)
+    push(queries, segment)
+  }
+  const back = new Int32Array(queries.length)
+  for (const [place, token] of queries.entries()) back[token] = place
+  const index = (values: ArrayLike<number>) => Tensor.from(Int32Array.from(values), [values.length], 'int64')
+  return { queries: index(queries), context: index(context), back: index(back) }
+}
+
+/** Rows of x by their index, x flattened to two dimensions. As an embedding, since its backward runs on all threads. */
+function takeRows(x: Tensor, index: Tensor): Tensor {
+  return op.embedding(x.reshape(x.shape[0]!, -1), index)
 }
 
 /**
- * Attention of one run of tokens over the keys up to and including its own. queries [length, heads, headSize], scaled already; keys and
- * values [context, keyValueHeads, headSize], the last `length` of them the queries' own -> [length, heads, headSize].
+ * Attention of several runs of `length` tokens over the `context` keys up to and including their own. queries [runs, length, heads, headSize],
+ * scaled already; keys and values [runs, context, keyValueHeads, headSize], the last `length` of them the queries' own -> as queries.
  */
-export function attend(queries: Tensor, keys: Tensor, values: Tensor): Tensor {
-  const [length, heads, headSize] = queries.shape as [number, number, number]
-  const [context, groups] = keys.shape as [number, number]
+function attend(queries: Tensor, keys: Tensor, values: Tensor): Tensor {
+  const [runs, length, heads, headSize] = queries.shape as [number, number, number, number]
+  const [, context, groups] = keys.shape as [number, number, number]
   const shared = heads / groups // query heads that share one key-value head become more rows of one product
-  const q = queries
-    .view(length, groups, shared, headSize)
-    .transpose(0, 1)
-    .transpose(1, 2)
-    .reshape(groups, shared * length, headSize)
-  const scores = q.matmul(keys.transpose(0, 1).transpose(1, 2))
-  const masked = scores.view(groups, shared, length, context).add(causalMask(length, context, scores.dtype))
+  const byHead = (x: Tensor) => x.transpose(1, 2).reshape(runs * groups, context, headSize)
+  const q = queries.view(runs, length, groups, shared, headSize).transpose(1, 2).transpose(2, 3)
+  const scores = q.reshape(runs * groups, shared * length, headSize).matmul(byHead(keys).transpose(1, 2))
+  const masked = scores.view(runs * groups, shared, length, context).add(causalMask(length, context, scores.dtype))
   const weights = op
     .softmax(masked, -1, 'float32')
     .to(values.dtype)
-    .view(groups, shared * length, context)
-  const mixed = weights.matmul(values.transpose(0, 1)).view(groups, shared, length, headSize)
-  return mixed.transpose(1, 2).transpose(0, 1).reshape(length, heads, headSize)
+    .view(runs * groups, shared * length, context)
+  const mixed = weights.matmul(byHead(values)).view(runs, groups, shared, length, headSize)
+  return mixed.transpose(2, 3).transpose(1, 2).reshape(runs, length, heads, headSize)
 }
 
 const masks = new Map<Dtype, { mask: Tensor; size: number }>()

@@ -1,0 +1,157 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { replies, type Sample, type SampleOptions, sample } from '../../src/infer/sample.ts'
+import { segmentAttention } from '../../src/model/attention.ts'
+import type { ModelConfig } from '../../src/model/config.ts'
+import { Decoder, streamTensors } from '../../src/model/decoder.ts'
+import { loadDecoder } from '../../src/model/load.ts'
+import { initialParameters } from '../../src/model/parameters.ts'
+import { op } from '../../src/tensor/operators.ts'
+import { liveTensors, noGrad, scope } from '../../src/tensor/scope.ts'
+
+const config: ModelConfig = {
+  vocabularySize: 50,
+  hiddenSize: 24,
+  intermediateSize: 40,
+  layers: 2,
+  heads: 4,
+  keyValueHeads: 2,
+  headSize: 8,
+  normEpsilon: 1e-6,
+  tiedHead: false,
+  attentionBias: false,
+  mlpBias: false,
+  maxPositions: 256,
+  initializerRange: 0.4, // large, so that some tokens are much likelier than others
+  rope: { theta: 10000, scaling: { type: 'default' } },
+}
+const decoder = new Decoder(config, initialParameters(config, 3))
+const weights = decoder.computeWeights('float32')
+afterAll(() => decoder.dispose())
+
+/** Prompts of 1 to 12 tokens. */
+const prompts = Array.from({ length: 20 }, (_, i) =>
+  Int32Array.from({ length: 1 + ((i * 5) % 12) }, (_, j) => (i * 13 + j * 7) % config.vocabularySize),
+)
+
+/** Answers by the index of their prompts. */
+async function answer(options: Partial<SampleOptions> = {}, asked = prompts): Promise<Sample[]> {
+  const answers: Sample[] = []
+  for await (const one of sample(decoder, weights, asked, { maxTokens: 24, stop: [], ...options }))
+    answers[one.index] = one
+  return answers
+}
+
+const tokensOf = (answers: readonly Sample[]) => answers.map(({ tokens }) => Array.from(tokens))
+
+/** The likeliest continuation, each token by a pass over the whole text so far. */
+function continueWithoutCache(prompt: Int32Array, length: number): number[] {
+  const text = Array.from(prompt)
+  for (let i = 0; i < length; i++) {
+    const token = scope(() => {
+      const stream = { tokens: Int32Array.from(text), positions: Int32Array.from(text.keys()) }
+      const attention = segmentAttention([{ start: 0, length: text.length, parent: -1 }])
+      const states = noGrad(() => decoder.hidden(weights, streamTensors(stream), attention))
+      return op.argmax(noGrad(() => decoder.logits(weights, states.narrow(0, text.length - 1, 1)))).item()
+    })
+    text.push(token)
+  }
+  return text.slice(prompt.length)
+}
+
+describe('sample', () => {
+  it.each(['llama1-sharded', 'llama2', 'llama3'])('continues as transformers does: %s', async (name) => {
+    const folder = fileURLToPath(new URL(`../golden/models/${name}`, import.meta.url))
+    const expected = JSON.parse(readFileSync(`${folder}/greedy.json`, 'utf8')) as {
+      prompt: number[]
+      continuation: number[]
+    }[]
+    const model = loadDecoder(folder, 'float32')
+    const asked = expected.map(({ prompt }) => Int32Array.from(prompt))
+    const options = { maxTokens: 16, greedy: true, stop: [] }
+    const answers = await replies(model, model.computeWeights('float32'), asked, options)
+    model.dispose()
+    expect(answers.map((tokens) => Array.from(tokens))).toEqual(expected.map(({ continuation }) => continuation))
+  })
+
+  it('gives with its cache what passes over the whole text give, through its growth and with rows that move', async () => {
+    const asked = prompts.slice(0, 6)
+    const answers = await answer({ maxTokens: 80, greedy: true, batch: 4 }, asked)
+    expect(tokensOf(answers)).toEqual(asked.map((prompt) => continueWithoutCache(prompt, 80)))
+  })
+
+  it('gives a prompt the same answer whatever is answered beside it', async () => {
+    const options = { seed: 5, topP: 0.95, stop: [3, 17] }
+    const alone = await answer({ ...options, batch: 1 })
+    const finishes = alone.map(({ finish }) => finish)
+    expect(new Set(finishes)).toEqual(new Set(['stop', 'length'])) // rows leave at different times
+    for (const batch of [3, 8, undefined]) expect(await answer({ ...options, batch })).toEqual(alone)
+  })
+
+  it('gives the same answers for the same seed, others for another', async () => {
+    const first = tokensOf(await answer({ seed: 1 }))
+    expect(tokensOf(await answer({ seed: 1 }))).toEqual(first)
+    expect(tokensOf(await answer({ seed: 2 }))).not.toEqual(first)
+  })
+
+  it('answers the same prompt differently each time it is asked in one call', async () => {
+    const [first, second] = tokensOf(await answer({}, [prompts[1]!, prompts[1]!]))
+    expect(second).not.toEqual(first)
+  })
+
+  it('is greedy at a temperature near 0 and with a tiny nucleus', async () => {
+    const greedy = tokensOf(await answer({ greedy: true }))
+    expect(tokensOf(await answer({ temperature: 1e-6 }))).toEqual(greedy)
+    expect(tokensOf(await answer({ topP: 1e-6 }))).toEqual(greedy)
+  })
+
+  it('ends a reply before a stop token, and says so', async () => {
+    const long = await answer({ greedy: true })
+    const stop = long[4]!.tokens[5]!
+    for (const [i, { tokens, finish }] of (await answer({ greedy: true, stop: [stop] })).entries()) {
+      const whole = Array.from(long[i]!.tokens)
+      const end = whole.indexOf(stop)
+      expect(finish).toBe(end < 0 ? 'length' : 'stop')
+      expect(Array.from(tokens)).toEqual(end < 0 ? whole : whole.slice(0, end))
+    }
+  })
+
+  it('refuses prompts that leave no room for the reply, before it answers any', async () => {
+    const asked = [prompts[0]!, new Int32Array(240)]
+    await expect(answer({ maxTokens: 17 }, asked)).rejects.toThrow(
+      "prompt 1 has 240 tokens, which leaves 16 of the model's 256 for the reply, and the longest reply is 17",
+    )
+    await expect(answer({}, [new Int32Array(256)])).rejects.toThrow(
+      'prompt 0 has 256 tokens, but the model sees 256 at most',
+    )
+    await expect(answer({}, [new Int32Array()])).rejects.toThrow('prompt 0 has no tokens')
+    expect((await answer({ maxTokens: 16 }, asked))[1]!.tokens.length).toBe(16)
+  })
+
+  it('shortens such replies for a training run', async () => {
+    const options = { maxTokens: 20, stop: [], greedy: true }
+    const [short, full] = await replies(decoder, weights, [new Int32Array(240).fill(1), prompts[0]!], options)
+    expect([short!.length, full!.length]).toEqual([16, 20])
+  })
+
+  it('answers no prompts', async () => {
+    expect(await answer({}, [])).toEqual([])
+  })
+
+  it('leaves no tensors behind: at the end, abandoned, aborted', async () => {
+    await answer()
+    const before = liveTensors()
+    await answer({ batch: 4 })
+    expect(liveTensors()).toBe(before)
+
+    for await (const _ of sample(decoder, weights, prompts, { maxTokens: 8, stop: [], batch: 4 })) break
+    expect(liveTensors()).toBe(before)
+
+    const stopped = new AbortController()
+    setTimeout(() => stopped.abort(new Error('enough')), 5) // samples give way to timers
+    const many = Array.from({ length: 200 }, () => prompts[3]!)
+    await expect(answer({ maxTokens: 200, batch: 4, signal: stopped.signal }, many)).rejects.toThrow('enough')
+    expect(liveTensors()).toBe(before)
+  })
+})
