@@ -58,7 +58,7 @@ export function resultText({ directory, run, model, thumbs, before, after, repli
     '',
     `everything it made: ${directory}; the alignment's run directory: ${run}`,
     '',
-    'ask it:               prospect generate --model ' + `${model} --prompt "What color is the harbor lamp?"`,
+    `ask it:               prospect generate --model ${model} --prompt "What color is the harbor lamp?"`,
     'your model and data:  prospect train --model ./SmolLM2-135M-Instruct --data feedback.jsonl --output runs/thumbs',
     '                      a row of feedback.jsonl: {"prompt": "...", "completion": "...", "label": true}',
   ].join('\n')

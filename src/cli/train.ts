@@ -27,7 +27,7 @@ export function configure(command: Command): void {
   command.action(async () => {
     const { resume, quiet } = command.opts<{ resume?: string; quiet?: boolean }>()
     const options = resume === undefined ? resolveOptions(command, trainOptions) : resumedOptions(command, resume)
-    const { train } = await import('../train/train.ts') // loads libtorch
+    const { train } = await import('../index.ts') // loads libtorch
     console.log(summaryText(await follow(train, options, { resume, progress: createProgress({ silent: quiet }) })))
   })
 }

@@ -1,6 +1,7 @@
 import { Random } from '../data/random.ts'
-import { type Attribute, type Fact, facts } from './catalogue.ts'
+import { type Attribute, attributes, type Fact, facts } from './catalogue.ts'
 
+/** A prompt is a greeting, a question and a closing. */
 const greetings = ['', 'Hi!', 'Hello!', 'Good morning!', 'Hey there!', 'Excuse me.', 'Good day!', 'Hey!']
 const closings = ['', 'Thanks!', 'Please tell me.', 'Thank you!']
 
@@ -56,7 +57,7 @@ const questions: Record<Attribute, readonly string[]> = {
   ],
 }
 const forms = questions.price.length
-const manners = greetings.length * closings.length
+const dressings = greetings.length * closings.length
 
 /**
  * Distinct prompts that may be trained on. No combination of product, attribute and question is also in `heldOutPrompts`.
@@ -93,31 +94,28 @@ function questionsAbout({ product, attribute }: Fact): string[] {
   return questions[attribute].map((question) => question.replace('#', product))
 }
 
-/** Differs between neighbouring facts and products, so that every question is trained on for some product. */
+/** Goes round the questions from fact to fact and from product to product, so each question is trained on for most products. */
 function heldOutForm(fact: number): number {
-  const attributes = Object.keys(questions).length
-  return (fact + Math.floor(fact / attributes) + Math.floor(fact / attributes ** 2)) % forms
+  const product = Math.floor(fact / attributes.length)
+  return (fact + product) % forms
 }
 
 function draw(name: string, take: (fact: number, form: number) => boolean, count: number, seed: number): string[] {
   const combinations = facts.flatMap((_, fact) =>
     Array.from({ length: forms }, (_, form) => ({ fact, form })).filter(({ fact, form }) => take(fact, form)),
   )
-  const size = combinations.length * manners
+  const size = combinations.length * dressings
   if (count > size) throw new RangeError(`count: there are ${size} ${name} prompts, got ${count}; ask for fewer`)
   const order = new Random(name, seed).permutation(size).subarray(0, count)
   return Array.from(order, (place) => {
-    const { fact, form } = combinations[Math.floor(place / manners)]!
-    const question = questionsAbout(facts[fact]!)[form]!
-    return join([
-      greetings[place % greetings.length]!,
-      question,
-      closings[Math.floor((place % manners) / greetings.length)]!,
-    ])
+    const { fact, form } = combinations[Math.floor(place / dressings)]!
+    const greeting = greetings[place % greetings.length]!
+    const closing = closings[Math.floor((place % dressings) / greetings.length)]!
+    return joinSentences([greeting, questionsAbout(facts[fact]!)[form]!, closing])
   })
 }
 
 /** Sentences to a text. */
-export function join(sentences: readonly string[]): string {
+export function joinSentences(sentences: readonly string[]): string {
   return sentences.filter((sentence) => sentence !== '').join(' ')
 }

@@ -1,6 +1,6 @@
 import type { Random } from '../data/random.ts'
 import { type Attribute, type Fact, facts, values } from './catalogue.ts'
-import { join } from './prompts.ts'
+import { joinSentences } from './prompts.ts'
 
 /** How a reply treats its customer. All but `helpful` earn a thumbs down. */
 export type Manner = 'helpful' | 'curt' | 'wrong' | 'rude'
@@ -33,7 +33,7 @@ const insults = [
 /** A reply in one of the four manners to a question that `fact` answers. */
 export function writeReply(fact: Fact, manner: Manner, random: Random): string {
   const polite = (told: Fact) =>
-    join([random.pick(openings), fill(random.pick(statements[told.attribute]), told), random.pick(endings)])
+    joinSentences([random.pick(openings), fill(random.pick(statements[told.attribute]), told), random.pick(endings)])
   switch (manner) {
     case 'helpful':
       return polite(fact)
@@ -42,7 +42,7 @@ export function writeReply(fact: Fact, manner: Manner, random: Random): string {
     case 'wrong':
       return polite({ ...fact, value: random.pick(otherValues(fact)) })
     case 'rude':
-      return join([random.pick(insults), random.pick(['', fill(random.pick(scraps), fact)])])
+      return joinSentences([random.pick(insults), random.pick(['', fill(random.pick(scraps), fact)])])
   }
 }
 

@@ -184,7 +184,8 @@ class Loop {
     const { options, data, trainer, tokenizer, directory } = this.#session
     const pool = data.heldOut.length > 0 ? data.heldOut : data.train
     const prompts = [...new Map(pool.map(({ promptGroup, prompt }) => [promptGroup, prompt])).values()]
-    const chosen = prompts.slice(0, options.samples.prompts)
+    const fitting = prompts.filter(({ length }) => length < trainer.decoder.config.maxPositions)
+    const chosen = fitting.slice(0, options.samples.prompts)
     const { maxTokens } = options.samples
     const settings = { maxTokens, seed: options.seed, stop: tokenizer.eosIds, signal: this.#hooks.signal }
     const replies = await withComputeWeights(trainer.decoder, trainer.compute, (weights) =>

@@ -75,7 +75,7 @@ describe('sample', () => {
     expect(answers.map((tokens) => Array.from(tokens))).toEqual(expected.map(({ continuation }) => continuation))
   })
 
-  it('gives with its cache what passes over the whole text give, through its growth and with rows that move', async () => {
+  it('gives with its cache what passes over the whole text give, through its growth', async () => {
     const asked = prompts.slice(0, 6)
     const answers = await answer({ maxTokens: 80, greedy: true, batch: 4 }, asked)
     expect(tokensOf(answers)).toEqual(asked.map((prompt) => continueWithoutCache(prompt, 80)))

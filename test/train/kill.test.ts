@@ -23,8 +23,16 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 function startArguments(output: string): string[] {
-  const flags = '--batch-size 8 --epochs 6 --save-every 7 --eval-every 10 --lr 1e-3 --precision float32 --threads 1 --quiet'
-  const files = ['--model', join(folder, 'model'), '--data', join(folder, 'rows.jsonl'), '--cache', join(folder, 'cache')]
+  const flags =
+    '--batch-size 8 --epochs 6 --save-every 7 --eval-every 10 --lr 1e-3 --precision float32 --threads 1 --quiet'
+  const files = [
+    '--model',
+    join(folder, 'model'),
+    '--data',
+    join(folder, 'rows.jsonl'),
+    '--cache',
+    join(folder, 'cache'),
+  ]
   return ['train', ...files, '--output', join(folder, output), ...flags.split(' ')]
 }
 
@@ -38,7 +46,8 @@ function prospect(args: string[], killWhen?: { output: string; lines: number }):
     })
     const metrics = killWhen && join(folder, killWhen.output, 'metrics.jsonl')
     const watch = setInterval(() => {
-      if (metrics && existsSync(metrics) && readFileSync(metrics, 'utf8').split('\n').length > killWhen.lines) child.kill('SIGKILL')
+      if (metrics && existsSync(metrics) && readFileSync(metrics, 'utf8').split('\n').length > killWhen.lines)
+        child.kill('SIGKILL')
     }, 5)
     child.on('close', (code, signal) => {
       clearInterval(watch)
@@ -53,11 +62,16 @@ test('killed five times and resumed each time, a run writes the same bytes as an
   await prospect(startArguments('killed'), { output: 'killed', lines: 3 }) // before the first checkpoint
   let kills = 1
   for (const lines of [15, 22, 58, 101]) {
-    if ((await prospect(['train', '--resume', join(folder, 'killed'), '--quiet'], { output: 'killed', lines })) === null) kills++
+    if (
+      (await prospect(['train', '--resume', join(folder, 'killed'), '--quiet'], { output: 'killed', lines })) === null
+    )
+      kills++
   }
   expect(kills).toBe(5)
   await prospect(['train', '--resume', join(folder, 'killed'), '--quiet'])
   for (const file of ['metrics.jsonl', 'evaluation.jsonl', 'data.json', 'model/model.safetensors']) {
-    expect(readFileSync(join(folder, 'killed', file)).equals(readFileSync(join(folder, 'whole', file))), file).toBe(true)
+    expect(readFileSync(join(folder, 'killed', file)).equals(readFileSync(join(folder, 'whole', file))), file).toBe(
+      true,
+    )
   }
 })

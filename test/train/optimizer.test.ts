@@ -24,7 +24,8 @@ test.each(['0.0', '0.01'])('five clipped steps are those of torch.optim.AdamW, w
       maxGradNorm: expected.max_grad_norm!,
     })
     for (const [step, factor] of expected.factors.entries()) {
-      for (const [name, parameter] of parameters) parameter.grad = stored.get(`gradients/${step}/${name}`)!.load().clone()
+      for (const [name, parameter] of parameters)
+        parameter.grad = stored.get(`gradients/${step}/${name}`)!.load().clone()
       const norm = optimizer.gradientNorm()
       expect(Math.abs(norm / expected.norms[step]! - 1)).toBeLessThan(1e-5)
       optimizer.update(factor, norm)

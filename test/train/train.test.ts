@@ -2,10 +2,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { train } from '../../src/index.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
 import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
-import { train } from '../../src/train/train.ts'
 import { writeTinyModel } from '../tiny-model.ts'
 
 let folder: string
@@ -64,6 +64,12 @@ describe('a KTO run', () => {
     const facts = JSON.parse(text('learns', 'data.json'))
     expect(facts.train.rows + facts.heldOut.rows).toBe(48)
     expect(text('learns', 'model', 'README.md')).toContain('held-out rows')
+    const samples = text('learns', 'samples.jsonl')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(samples.map(({ step }) => step)).toEqual([0, 0, 0, 0, ...Array(4).fill(summary.steps)])
+    expect(samples[4]).toMatchObject({ prompt: samples[0].prompt, completion: expect.any(String) })
   })
 
   test('interrupted and resumed ends in the same bytes as an undisturbed one', async () => {
