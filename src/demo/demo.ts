@@ -22,7 +22,7 @@ import type { DemoResult } from './result.ts'
 const size = {
   sftRows: 8000,
   sftEpochs: 2,
-  feedbackRows: 3072,
+  feedbackRows: 4096,
   heldOut: 400,
   thumbNoise: 0.05,
   shown: 3,
@@ -35,7 +35,6 @@ const sftSettings: Partial<TrainOptions> = {
   schedule: { type: 'cosine', warmup: 0.05 },
 }
 const ktoSettings: Partial<TrainOptions> = {
-  loss: { type: 'kto', beta: 0.1 },
   batchSize: 64,
   optimizer: { learningRate: 1e-4 },
   schedule: { type: 'linear', warmup: 0.1 },
@@ -74,9 +73,12 @@ export async function demo({
   const feedback = judged(asked, await replies(imitator, asked, 3, 'replies to judge', hooks))
   writeRows(path('feedback.jsonl'), feedback)
 
-  progress.log('3/4  align it with those thumbs (KTO)')
+  const up = feedback.filter(({ label }) => label).length
+  const thumbs = { up, down: feedback.length - up }
+  progress.log(`3/4  align it with ${thumbs.up} thumbs up and ${thumbs.down} thumbs down (KTO)`)
+  const loss = { type: 'kto', beta: 0.1, desirableWeight: balancingWeight(thumbs) } as const
   const aligned = await trainShown(
-    { ...shared, ...ktoSettings, model: imitator, data: path('feedback.jsonl'), output: path('kto') },
+    { ...shared, ...ktoSettings, loss, model: imitator, data: path('feedback.jsonl'), output: path('kto') },
     hooks,
   )
 
@@ -84,12 +86,11 @@ export async function demo({
   const questions = heldOutPrompts(size.heldOut, 4)
   const before = await replies(imitator, questions, 5, 'replies before', hooks)
   const after = await replies(aligned, questions, 5, 'replies after', hooks)
-  const up = feedback.filter(({ label }) => label).length
   return {
     directory: folder,
     run: path('kto'),
     model: aligned,
-    thumbs: { up, down: feedback.length - up },
+    thumbs,
     before: thumbsUp(questions, before),
     after: thumbsUp(questions, after),
     replies: questions
@@ -147,6 +148,11 @@ async function replies(
     decoder.dispose()
     await setImmediate()
   }
+}
+
+/** lambda_D with which lambda_D n_D / (lambda_U n_U) is 4/3: Eq. 8 of arXiv 2402.01306v1 advises 1 to 4/3. */
+function balancingWeight({ up, down }: DemoResult['thumbs']): number {
+  return up === 0 ? 1 : (4 / 3) * (down / up)
 }
 
 /** Replies with the thumbs of customers, some of them careless. */

@@ -28,6 +28,8 @@ export async function* generate(
   const prompts = named.map((prompt) => encode(prompt, tokenizer, folder, options))
   setThreads(options.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
+  const note = roomNote(prompts, folder, options)
+  if (note) progress?.log(note)
   const piece = progress?.start(prompts.length, 'replies')
   let answered = 0
   try {
@@ -47,7 +49,7 @@ function givenPrompts(texts: readonly string[]): NamedPrompt[] {
   return texts.map((prompt, i) => ({ prompt, name: texts.length === 1 ? '--prompt' : `--prompt ${i + 1}` }))
 }
 
-/** Token ids of a prompt as in training. Throws where it cannot be put through the template, or leaves no room for the reply. */
+/** Token ids of a prompt as in training. Throws where it cannot be put through the template, or leaves no room for a reply. */
 function encode(
   { prompt, name }: NamedPrompt,
   tokenizer: Tokenizer,
@@ -56,12 +58,23 @@ function encode(
 ): Int32Array {
   try {
     const ids = encodePrompt(asModelSeesIt(prompt, tokenizer, options), tokenizer)
-    const problem = promptProblem(ids, folder.config, options)
+    const problem = promptProblem(ids, folder.config, { maxTokens: options.maxTokens, overflow: 'shorten' })
     if (problem) throw new Error(`the prompt ${problem}`)
     return ids
   } catch (error) {
     throw new Error(`${name}: ${(error as Error).message}`)
   }
+}
+
+/** Says where replies may end sooner than at `maxTokens`, a default that small models cannot reach. */
+function roomNote(
+  prompts: readonly Int32Array[],
+  { config: { maxPositions } }: ModelFolder,
+  { maxTokens }: ResolvedGenerateOptions,
+): string | null {
+  const tight = prompts.filter(({ length }) => length + maxTokens > maxPositions).length
+  if (tight === 0) return null
+  return `the model sees ${maxPositions} tokens at most: ${tight} of ${prompts.length} prompts leave fewer than --max-tokens ${maxTokens} for the reply`
 }
 
 /** With a chat template, a text is what the user says. */
@@ -85,7 +98,16 @@ async function* answers(
   const weights = noGrad(() => scope(() => decoder.computeWeights(computeType(options))))
   try {
     const { maxTokens, temperature, topP, greedy, seed } = options
-    yield* sample(decoder, weights, prompts, { maxTokens, temperature, topP, greedy, seed, stop, signal })
+    yield* sample(decoder, weights, prompts, {
+      maxTokens,
+      temperature,
+      topP,
+      greedy,
+      seed,
+      stop,
+      signal,
+      overflow: 'shorten',
+    })
   } finally {
     for (const weight of weights.values()) weight.dispose() // some are the decoder's own
     decoder.dispose()

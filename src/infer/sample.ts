@@ -62,19 +62,6 @@ export async function* sample(
   }
 }
 
-/** All answers, in the order of the prompts. A reply that does not fit the model's context is shortened: the sampler of a training run. */
-export async function replies(
-  decoder: Decoder,
-  weights: Parameters,
-  prompts: readonly Int32Array[],
-  options: Omit<SampleOptions, 'overflow'>,
-): Promise<Int32Array[]> {
-  const result: Int32Array[] = []
-  for await (const { index, tokens } of sample(decoder, weights, prompts, { ...options, overflow: 'shorten' }))
-    result[index] = tokens
-  return result
-}
-
 /** Why a prompt cannot be answered, as the end of a sentence that starts with its name; null where it can be. */
 export function promptProblem(
   prompt: Int32Array,

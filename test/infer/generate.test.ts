@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { generate } from '../../src/infer/generate.ts'
 import { type GenerateOptions, generateOptions, type Reply } from '../../src/infer/options.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
+import type { Progress } from '../../src/train/run.ts'
 import { writeByteTokenizer, writeTinyModel } from '../tiny-model.ts'
 
 const template =
@@ -21,10 +22,11 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-async function repliesOf(options: Partial<GenerateOptions>): Promise<Reply[]> {
+async function repliesOf(options: Partial<GenerateOptions>, progress?: Progress): Promise<Reply[]> {
   const defaults = { model: plain, maxTokens: 12, greedy: true, precision: 'float32' as const }
   const replies: Reply[] = []
-  for await (const reply of generate(generateOptions.parse({ ...defaults, ...options }))) replies.push(reply)
+  const resolved = generateOptions.parse({ ...defaults, ...options })
+  for await (const reply of generate(resolved, { progress })) replies.push(reply)
   return replies
 }
 
@@ -76,11 +78,19 @@ describe('generate', () => {
     await failing([row, { messages }]).toThrow(/prompts\.jsonl:2: the model has no chat template/)
     await failing([row], { chat: true }).toThrow(/prompts\.jsonl:1: --chat is set, but the model has no chat template/)
     await failing([row, { messages }], { model: chat, chat: false }).toThrow(/prompts\.jsonl:2: --no-chat is set/)
-    await failing([row, { prompt: 'x'.repeat(505) }]).toThrow(
-      /prompts\.jsonl:2: the prompt has 506 tokens, which leaves 6 .*--max-tokens\) to 6/,
+    await failing([row, { prompt: 'x'.repeat(511) }]).toThrow(
+      /prompts\.jsonl:2: the prompt has 512 tokens, but the model sees 512 at most/,
     )
-    await expect(repliesOf({ prompt: 'x'.repeat(505) })).rejects.toThrow(/^--prompt: the prompt has 506 tokens/)
+    await expect(repliesOf({ prompt: 'x'.repeat(511) })).rejects.toThrow(/^--prompt: the prompt has 512 tokens/)
     await expect(repliesOf({ prompts: join(folder, 'none.jsonl') })).rejects.toThrow(/none\.jsonl: no such file/)
+  })
+
+  it('ends replies where the context of the model ends, and says so', async () => {
+    const lines: string[] = []
+    const progress = { start: () => ({ update() {}, stop() {} }), log: (line: string) => void lines.push(line) }
+    const [reply] = await repliesOf({ prompt: 'x'.repeat(505) }, progress)
+    expect(reply).toMatchObject({ tokens: 6, finish: 'length' })
+    expect(lines.join('\n')).toContain('1 of 1 prompts leave fewer than --max-tokens 12')
   })
 
   it('computes in bf16 where that is asked for', async () => {

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
-import { replies, type Sample, type SampleOptions, sample } from '../../src/infer/sample.ts'
+import { answer as shortened } from '../../src/infer/answer.ts'
+import { type Sample, type SampleOptions, sample } from '../../src/infer/sample.ts'
 import { segmentAttention } from '../../src/model/attention.ts'
 import type { ModelConfig } from '../../src/model/config.ts'
 import { Decoder, streamTensors } from '../../src/model/decoder.ts'
@@ -36,9 +37,13 @@ const prompts = Array.from({ length: 20 }, (_, i) =>
 )
 
 /** Answers by the index of their prompts. */
-async function answer(options: Partial<SampleOptions> = {}, asked = prompts): Promise<Sample[]> {
+async function answer(
+  options: Partial<SampleOptions> = {},
+  asked = prompts,
+  model = { decoder, weights },
+): Promise<Sample[]> {
   const answers: Sample[] = []
-  for await (const one of sample(decoder, weights, asked, { maxTokens: 24, stop: [], ...options }))
+  for await (const one of sample(model.decoder, model.weights, asked, { maxTokens: 24, stop: [], ...options }))
     answers[one.index] = one
   return answers
 }
@@ -67,12 +72,12 @@ describe('sample', () => {
       prompt: number[]
       continuation: number[]
     }[]
-    const model = loadDecoder(folder, 'float32')
+    const golden = loadDecoder(folder, 'float32')
+    const model = { decoder: golden, weights: golden.computeWeights('float32') }
     const asked = expected.map(({ prompt }) => Int32Array.from(prompt))
-    const options = { maxTokens: 16, greedy: true, stop: [] }
-    const answers = await replies(model, model.computeWeights('float32'), asked, options)
-    model.dispose()
-    expect(answers.map((tokens) => Array.from(tokens))).toEqual(expected.map(({ continuation }) => continuation))
+    const answers = await answer({ maxTokens: 16, greedy: true }, asked, model)
+    golden.dispose()
+    expect(tokensOf(answers)).toEqual(expected.map(({ continuation }) => continuation))
   })
 
   it('gives with its cache what passes over the whole text give, through its growth', async () => {
@@ -130,8 +135,8 @@ describe('sample', () => {
   })
 
   it('shortens such replies for a training run', async () => {
-    const options = { maxTokens: 20, stop: [], greedy: true }
-    const [short, full] = await replies(decoder, weights, [new Int32Array(240).fill(1), prompts[0]!], options)
+    const options = { maxTokens: 20, seed: 0, stop: [] }
+    const [short, full] = await shortened(decoder, weights, [new Int32Array(240).fill(1), prompts[0]!], options)
     expect([short!.length, full!.length]).toEqual([16, 20])
   })
 
