@@ -16,7 +16,16 @@ if (!values.python) {
 const here = (name) => fileURLToPath(new URL(name, import.meta.url))
 const folder = join(tmpdir(), 'prospect-overhead')
 if (!existsSync(join(folder, 'rows.jsonl'))) execFileSync(values.python, [here('make_rows.py'), '--out', folder])
-const inputs = ['--model', join(folder, 'model'), '--rows', join(folder, 'rows.jsonl'), '--steps', '100', '--warmup', '20']
+const inputs = [
+  '--model',
+  join(folder, 'model'),
+  '--rows',
+  join(folder, 'rows.jsonl'),
+  '--steps',
+  '100',
+  '--warmup',
+  '20',
+]
 const programs = {
   prospect: [process.execPath, here('prospect_steps.mjs')],
   trl: [values.python, here('trl_steps.py')],
