@@ -59,9 +59,11 @@ function readFile(file: string, { onBadRow, needLabels }: ReadOptions, into: Fee
     skipped: 0,
     skippedBecause: [],
   }
-  for (const { text, line } of linesOf(unpacked(bytes, file))) {
+  for (const { bytes: lineBytes, line } of linesOf(unpacked(bytes, file))) {
     const origin = { file, line }
     try {
+      const text = decoded(lineBytes)
+      if (text === '') continue
       const found = rowsOf(parsed(text), needLabels)
       if (found.length === 2) facts.pairs++
       for (const row of found) into.push({ ...row, origin })
@@ -98,16 +100,24 @@ function unpacked(bytes: Buffer, file: string): Buffer {
   }
 }
 
-/** Lines with their numbers, without blank ones. Only line feeds end a line: JSON may hold Unicode's other separators. */
-function* linesOf(bytes: Buffer): Generator<{ text: string; line: number }> {
-  const decoder = new TextDecoder() // drops a byte order mark
+/** Lines with their numbers. Only line feeds end a line: JSON may hold Unicode's other separators. */
+function* linesOf(bytes: Buffer): Generator<{ bytes: Buffer; line: number }> {
   let line = 1
   for (let start = 0; start < bytes.length; line++) {
     const feed = bytes.indexOf(10, start)
     const end = feed < 0 ? bytes.length : feed
-    const text = decoder.decode(bytes.subarray(start, end)).trim()
-    if (text !== '') yield { text, line }
+    yield { bytes: bytes.subarray(start, end), line }
     start = end + 1
+  }
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true }) // drops a byte order mark
+
+function decoded(line: Buffer): string {
+  try {
+    return decoder.decode(line).trim()
+  } catch {
+    throw new Error('not UTF-8; convert the file, for example with: iconv -f latin1 -t utf-8')
   }
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { FeedbackRow, Message } from './types.ts'
 
 type Row = Omit<FeedbackRow, 'origin'>
@@ -21,18 +22,22 @@ export function rowsOf(value: unknown, needLabels: boolean): Row[] {
 function givenTexts(fields: Fields): { prompt: Text; completion: Text } {
   const prompt = textOf(fields, 'prompt')
   if (prompt.length === 0) throw new Error('prompt is empty')
-  return { prompt, completion: textOf(fields, 'completion') }
+  return { prompt, completion: replyOf(fields, 'completion') }
 }
 
 /** A conversation whose last turn, the assistant's, is judged. */
 function splitMessages(fields: Fields): { prompt: Message[]; completion: Message[] } {
-  const messages = textOf(fields, 'messages')
+  const messages = replyOf(fields, 'messages')
   if (typeof messages === 'string') throw new Error('messages must be a list of {role, content}')
-  const last = messages.at(-1)
-  if (messages.length < 2 || last?.role !== 'assistant') {
-    throw new Error(`messages must end with a turn of the assistant, got ${brief(last)}`)
-  }
-  return { prompt: messages.slice(0, -1), completion: [last] }
+  if (messages.length < 2) throw new Error('messages has one turn: it must have a prompt before the reply')
+  return { prompt: messages.slice(0, -1), completion: messages.slice(-1) }
+}
+
+/** A text, or messages of which the last is the assistant's. */
+function replyOf(fields: Fields, name: string): Text {
+  const text = textOf(fields, name)
+  if (typeof text === 'string' || text.at(-1)?.role === 'assistant') return text
+  throw new Error(`${name} must end with a turn of the assistant, got ${brief(text.at(-1) ?? text)}`)
 }
 
 function textOf(fields: Fields, name: string): Text {
@@ -43,8 +48,9 @@ function textOf(fields: Fields, name: string): Text {
   }
   if (!Array.isArray(value)) throw new Error(`${name} must be a text or a list of messages, got ${brief(value)}`)
   for (const [i, message] of value.entries()) {
-    if (typeof message?.role !== 'string' || !('content' in message)) {
-      throw new Error(`${name}[${i}] must be a message {role, content}, got ${brief(message)}`)
+    const hasContent = typeof message?.content === 'string' || (message?.content == null && message?.tool_calls)
+    if (typeof message?.role !== 'string' || !hasContent) {
+      throw new Error(`${name}[${i}] must be a message {role, content} whose content is a text, got ${brief(message)}`)
     }
   }
   return value as Message[]
@@ -58,8 +64,8 @@ function labelOf({ label }: Fields): boolean {
 }
 
 function pairOf(fields: Fields): Row[] {
-  const chosen = textOf(fields, 'chosen')
-  const rejected = textOf(fields, 'rejected')
+  const chosen = replyOf(fields, 'chosen')
+  const rejected = replyOf(fields, 'rejected')
   if (typeof chosen !== typeof rejected)
     throw new Error('chosen and rejected must both be texts, or both lists of messages')
   const split =
@@ -76,28 +82,46 @@ interface SplitPair {
   rejected: Text
 }
 
-/** Lists of messages may repeat the prompt that stands beside them. */
+/**
+ * Answers that are lists of messages may repeat the prompt beside them. Where that is only the text of the user's last turn, the messages
+ * that both begin with are the prompt.
+ */
 function withPrompt(prompt: Text, chosen: Text, rejected: Text): SplitPair {
   if (prompt.length === 0) throw new Error('prompt is empty')
-  const completion = (text: Text): Text => {
-    if (typeof text === 'string' || text.length < 2) return text
-    const before = text.slice(0, -1)
-    const same =
-      typeof prompt === 'string' ? before.at(-1)?.content === prompt : JSON.stringify(before) === JSON.stringify(prompt)
-    if (!same) throw new Error('chosen and rejected hold several messages which are not those of prompt')
-    return text.slice(-1)
-  }
-  return { prompt, chosen: completion(chosen), rejected: completion(rejected) }
+  if (typeof chosen === 'string' || (startsWithReply(chosen) && startsWithReply(rejected as Message[])))
+    return { prompt, chosen, rejected }
+  const length = typeof prompt === 'string' ? sharedTurns(chosen, rejected as Message[]) : prompt.length
+  const split = splitAt(length, chosen, rejected as Message[])
+  const repeated = typeof prompt === 'string' ? split.prompt.at(-1)?.content : split.prompt
+  if (!isDeepStrictEqual(repeated, prompt) || !isDeepStrictEqual(split.prompt, rejected.slice(0, length)))
+    throw new Error('chosen and rejected begin with other messages than those of prompt')
+  return split
 }
 
 /** The prompt that both answers of a pair begin with. */
 function sharedPrompt(chosen: Text, rejected: Text): SplitPair {
   if (typeof chosen === 'string') return sharedTranscript(chosen, rejected as string)
-  const other = rejected as Message[]
+  const length = sharedTurns(chosen, rejected as Message[])
+  if (length === 0) throw new Error('chosen and rejected share no messages before a reply: there is no prompt')
+  return splitAt(length, chosen, rejected as Message[])
+}
+
+/** How many messages both begin with, up to the last reply that begins in them. */
+function sharedTurns(chosen: readonly Message[], rejected: readonly Message[]): number {
   let shared = 0
-  while (shared < chosen.length - 1 && JSON.stringify(chosen[shared]) === JSON.stringify(other[shared])) shared++
-  if (shared === 0) throw new Error('chosen and rejected begin with different messages: no prompt is shared')
-  return { prompt: chosen.slice(0, shared), chosen: chosen.slice(shared), rejected: other.slice(shared) }
+  const most = Math.min(chosen.length, rejected.length) - 1
+  while (shared < most && isDeepStrictEqual(chosen[shared], rejected[shared])) shared++
+  const bothReply = () => startsWithReply(chosen.slice(shared)) && startsWithReply(rejected.slice(shared))
+  while (shared > 0 && !bothReply()) shared--
+  return shared
+}
+
+function splitAt(length: number, chosen: Message[], rejected: Message[]) {
+  return { prompt: chosen.slice(0, length), chosen: chosen.slice(length), rejected: rejected.slice(length) }
+}
+
+function startsWithReply(messages: readonly Message[]): boolean {
+  return messages[0]?.role === 'assistant'
 }
 
 const assistantTurn = '\n\nAssistant:'

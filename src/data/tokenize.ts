@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { Random } from './random.ts'
 import { DataError } from './read.ts'
@@ -9,7 +10,7 @@ export interface TokenizeOptions {
   maxLength: number
   /** Longest prompt, in tokens, where the row is over `maxLength`. */
   maxPromptLength: number
-  /** A row that would be cut is an error. */
+  /** A row that would be cut or skipped is an error. */
   strict: boolean
   /** A row that cannot be tokenised ends the work, or is skipped and counted. */
   onBadRow: 'error' | 'skip'
@@ -60,7 +61,7 @@ class Numbering {
   readonly #numbers = new Map<string, number>()
 
   of(ids: Int32Array): number {
-    const key = ids.join()
+    const key = createHash('sha256').update(ids).digest('base64') // shorter than the ids, which may be thousands
     const known = this.#numbers.get(key)
     if (known !== undefined) return known
     this.#numbers.set(key, this.#numbers.size)
@@ -80,10 +81,10 @@ function tokensOrSkip(
   facts: TokenizeFacts,
 ): Tokens | null {
   try {
-    return cutToLength(tokensOf(row, tokenizer), row, options, facts)
+    return cutToLength(tokensOf(row, tokenizer), tokenizer.bos, row, options, facts)
   } catch (error) {
     const wrong = error instanceof DataError ? error : new DataError(row.origin, (error as Error).message)
-    if (options.onBadRow === 'error') throw wrong
+    if (options.onBadRow === 'error' || options.strict) throw wrong
     facts.skipped++
     if (facts.skippedBecause.length < kept) facts.skippedBecause.push(wrong.message)
     return null
@@ -93,7 +94,8 @@ function tokensOrSkip(
 function tokensOf({ prompt, completion }: FeedbackRow, tokenizer: Tokenizer): Tokens {
   if (typeof prompt === 'string') {
     const text = typeof completion === 'string' ? completion : onlyText(completion)
-    return { prompt: encodePrompt(prompt, tokenizer), completion: closed(tokenizer.encode(text), tokenizer) }
+    const reply = tokenizer.encode(text, { continues: true })
+    return { prompt: encodePrompt(prompt, tokenizer), completion: closed(reply, tokenizer) }
   }
   const turns = typeof completion === 'string' ? [{ role: 'assistant', content: completion }] : completion
   const before = tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true })
@@ -103,14 +105,14 @@ function tokensOf({ prompt, completion }: FeedbackRow, tokenizer: Tokenizer): To
       "the chat template renders the prompt differently when the reply follows, so the reply's tokens are not known",
     )
   }
-  const reply = tokenizer.encode(whole.slice(before.length))
+  const reply = tokenizer.encode(whole.slice(before.length), { continues: true })
   return { prompt: encodePrompt(prompt, tokenizer), completion: closed(endedAtEos(reply, tokenizer), tokenizer) }
 }
 
 /** A completion of one message beside a prompt that is a text. */
 function onlyText(completion: readonly Message[]): string {
-  if (completion.length !== 1)
-    throw new Error(`completion has ${completion.length} messages, but prompt is a text: make both messages`)
+  if (completion.length !== 1 || typeof completion[0]!.content !== 'string')
+    throw new Error('completion is not one message of text, but prompt is a text: make both lists of messages')
   return completion[0]!.content
 }
 
@@ -127,10 +129,10 @@ export function encodePrompt(prompt: string | readonly Message[], tokenizer: Tok
   return result
 }
 
-/** Templates end a turn with EOS and often a line feed: what follows EOS is never generated, so it is not trained on. */
-function endedAtEos(ids: Int32Array, { eosIds }: Tokenizer): Int32Array {
-  const last = ids.findLastIndex((id) => eosIds.includes(id))
-  return last < 0 ? ids : ids.subarray(0, last + 1)
+/** Templates end a turn with EOS and often a line feed: such a feed is never generated, so it is not trained on. */
+function endedAtEos(ids: Int32Array, tokenizer: Tokenizer): Int32Array {
+  const end = ids.findLastIndex((id) => tokenizer.eosIds.includes(id)) + 1
+  return end > 0 && tokenizer.decode(ids.subarray(end)).trim() === '' ? ids.subarray(0, end) : ids
 }
 
 /** With EOS at its end. */
@@ -141,8 +143,14 @@ function closed(ids: Int32Array, { eos, eosIds }: Tokenizer): Int32Array {
   return eos === null ? ids : Int32Array.of(...ids, eos)
 }
 
-/** Too long: first the prompt loses its beginning, down to `maxPromptLength`; then the completion its end. */
-function cutToLength(tokens: Tokens, { origin }: FeedbackRow, options: TokenizeOptions, facts: TokenizeFacts): Tokens {
+/** Too long: first the prompt loses its beginning (but BOS stays), down to `maxPromptLength`; then the completion its end. */
+function cutToLength(
+  tokens: Tokens,
+  bos: number | null,
+  { origin }: FeedbackRow,
+  options: TokenizeOptions,
+  facts: TokenizeFacts,
+): Tokens {
   let { prompt, completion } = tokens
   const { maxLength, maxPromptLength, strict } = options
   const length = prompt.length + completion.length
@@ -153,7 +161,9 @@ function cutToLength(tokens: Tokens, { origin }: FeedbackRow, options: TokenizeO
     throw new DataError(origin, `the row has ${length} tokens, over --max-length ${maxLength}, and --strict is set`)
   const promptLimit = Math.min(maxPromptLength, maxLength - 1)
   if (prompt.length > promptLimit) {
-    prompt = prompt.subarray(prompt.length - promptLimit)
+    const beginsWithBos = prompt[0] === bos
+    prompt = prompt.slice(-promptLimit)
+    if (beginsWithBos) prompt[0] = bos!
     facts.promptsCut++
   }
   if (prompt.length + completion.length > maxLength) {
@@ -165,7 +175,8 @@ function cutToLength(tokens: Tokens, { origin }: FeedbackRow, options: TokenizeO
 }
 
 /**
- * Holds out whole prompts, about `share` of them (at least one where there are two), chosen by `seed`. Both parts are numbered anew.
+ * Holds out whole prompts, about `share` of them, chosen by `seed`; where there are two prompts, neither part is left empty. Both parts are
+ * numbered anew.
  */
 export function splitByPrompt(
   examples: readonly Example[],
@@ -173,7 +184,8 @@ export function splitByPrompt(
   seed: number,
 ): { train: Example[]; heldOut: Example[] } {
   const prompts = [...new Set(examples.map(({ promptGroup }) => promptGroup))]
-  const wanted = share === 0 || prompts.length < 2 ? 0 : Math.max(1, Math.round(share * prompts.length))
+  const most = prompts.length - 1
+  const wanted = share === 0 || most < 1 ? 0 : Math.min(most, Math.max(1, Math.round(share * prompts.length)))
   const order = new Random('split', seed).permutation(prompts.length)
   const chosen = new Set(Array.from(order.subarray(0, wanted), (position) => prompts[position]!))
   const part = (held: boolean) =>
@@ -181,4 +193,22 @@ export function splitByPrompt(
       .filter(({ promptGroup }) => chosen.has(promptGroup) === held)
       .map((example, index) => ({ ...example, index }))
   return { train: part(false), heldOut: part(true) }
+}
+
+/** One token as the model sees it. */
+export interface PreviewToken {
+  id: number
+  text: string
+  /** The loss is taken over the completion's tokens. */
+  part: 'prompt' | 'completion'
+}
+
+/** An example token by token. A character of several tokens shows where its last one stands, or as U+FFFD. */
+export function previewExample({ prompt, completion }: Example, tokenizer: Tokenizer): PreviewToken[] {
+  const ids = [...prompt, ...completion]
+  return ids.map((id, i) => {
+    const before = ids.slice(Math.max(0, i - 1), i) // SentencePiece drops the space of a text's first token
+    const text = tokenizer.decode([...before, id]).slice(tokenizer.decode(before).length)
+    return { id, text, part: i < prompt.length ? 'prompt' : 'completion' }
+  })
 }

@@ -7,8 +7,12 @@ import type { Message } from './types.ts'
 
 /** A model's tokenizer and chat template, from its Hugging Face folder. */
 export interface Tokenizer {
-  /** Token ids of a text; with `special`, those that the tokenizer puts around one (BOS, for many) too. */
-  encode(text: string, options?: { special?: boolean }): Int32Array
+  /**
+   * Token ids of a text; with `special`, those that the tokenizer puts around one (BOS, for many) too. With `continues`, of a text that
+   * follows another: without the space that SentencePiece puts before every text.
+   */
+  encode(text: string, options?: { special?: boolean; continues?: boolean }): Int32Array
+  /** The exact text: spaces before punctuation are kept, whatever `clean_up_tokenization_spaces` says. */
   decode(ids: ArrayLike<number>, options?: { skipSpecial?: boolean }): string
   /** The token before every text; null where the tokenizer sets none. */
   readonly bos: number | null
@@ -36,10 +40,12 @@ export function loadTokenizer(folder: string): Tokenizer {
     )
   }
   const definition = readJson(file) ?? {}
-  const config = readJson(join(folder, 'tokenizer_config.json')) ?? {}
-  const generation = readJson(join(folder, 'generation_config.json')) ?? readJson(join(folder, 'config.json')) ?? {}
-  const core = new HuggingFaceTokenizer(definition, config)
+  // Older folders name BOS and EOS only in special_tokens_map.json, and EOS only in config.json.
+  const config = merged(folder, 'special_tokens_map.json', 'tokenizer_config.json')
+  const generation = merged(folder, 'config.json', 'generation_config.json')
+  const core = readCore(file, definition, config)
   const encode = (text: string, special: boolean) => core.encode(text, { add_special_tokens: special }).ids
+  const encodeContinuation = continuationOf(core)
   const named = (key: string) => {
     const token = tokenText(config[key])
     return token === null ? null : (core.token_to_id(token) ?? null)
@@ -49,24 +55,53 @@ export function loadTokenizer(folder: string): Tokenizer {
   const bos = around.length > 0 && around[0] === bosToken ? bosToken : null
   const eos = named('eos_token') ?? idsOf(generation.eos_token_id)[0] ?? null
   const chatTemplate = readTemplate(folder, config)
-  const template = chatTemplate === null ? null : new Template(chatTemplate)
+  let template: Template | undefined
   const tokens = { bos_token: tokenText(config.bos_token) ?? '', eos_token: tokenText(config.eos_token) ?? '' }
+  const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])]
   return {
-    encode: (text, { special = false } = {}) => Int32Array.from(encode(text, special)),
-    decode: (ids, { skipSpecial = false } = {}) =>
-      ids.length === 0 ? '' : core.decode(Array.from(ids), { skip_special_tokens: skipSpecial }),
+    encode: (text, { special = false, continues = false } = {}) =>
+      Int32Array.from(continues ? encodeContinuation(text) : encode(text, special)),
+    decode(ids, { skipSpecial = false } = {}) {
+      if (ids.length === 0) return ''
+      return core.decode(Array.from(ids), { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false })
+    },
     bos,
     eos,
-    eosIds: [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])],
+    eosIds,
     chatTemplate,
     applyChatTemplate(messages, { addGenerationPrompt = false } = {}) {
-      if (!template)
+      if (chatTemplate === null)
         throw new Error('the model has no chat template, so prompts and completions must be texts, not messages')
+      template ??= new Template(chatTemplate)
       return template.render({ messages: [...messages], add_generation_prompt: addGenerationPrompt, ...tokens })
     },
     hash: createHash('sha256')
-      .update(JSON.stringify([definition, config, chatTemplate]))
+      .update(JSON.stringify([definition, config, chatTemplate, eosIds]))
       .digest('hex'),
+  }
+}
+
+function readCore(file: string, definition: Json, config: Json): HuggingFaceTokenizer {
+  try {
+    return new HuggingFaceTokenizer(definition, config)
+  } catch (error) {
+    throw new Error(`${file}: not a tokenizer that can be used: ${(error as Error).message}`)
+  }
+}
+
+/**
+ * Encodes a text as it would be encoded behind another one. Only SentencePiece's tokenizers, which begin every text with a space ("\u2581"),
+ * need care: the text is put behind a line feed, which merges with nothing in them, and the line feed's tokens are taken off again.
+ */
+function continuationOf(core: HuggingFaceTokenizer): (text: string) => number[] {
+  const encode = (text: string): number[] => core.encode(text, { add_special_tokens: false }).ids
+  const first = encode('a')[0]
+  const beginsWithSpace = first !== undefined && core.id_to_token(first)?.startsWith('\u2581')
+  if (!beginsWithSpace) return encode
+  const before = encode('\n')
+  return (text) => {
+    const ids = encode(`\n${text}`)
+    return before.every((id, i) => ids[i] === id) ? ids.slice(before.length) : encode(text)
   }
 }
 
@@ -90,6 +125,11 @@ function readTemplate(folder: string, config: Json): string | null {
   if (!Array.isArray(template)) return null
   const named = template as { name?: string; template?: string }[]
   return (named.find(({ name }) => name === 'default') ?? named[0])?.template ?? null
+}
+
+/** The keys of both files; the second one's where both have them. */
+function merged(folder: string, first: string, second: string): Json {
+  return { ...readJson(join(folder, first)), ...readJson(join(folder, second)) }
 }
 
 function readJson(file: string): Json | null {

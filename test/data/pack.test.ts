@@ -1,0 +1,84 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { microBatches, pack } from '../../src/data/pack.ts'
+import type { Sequence } from '../../src/data/types.ts'
+
+const tokens = (max: number) => fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: max })
+
+/** Rows of a few prompts, in any order. */
+const sequences: fc.Arbitrary<Sequence[]> = fc
+  .record({
+    prompts: fc.array(tokens(6), { minLength: 1, maxLength: 4 }),
+    rows: fc.array(fc.tuple(fc.nat(), tokens(5)), { minLength: 1, maxLength: 10 }),
+  })
+  .map(({ prompts, rows }) =>
+    rows.map(([choice, completion], row) => {
+      const promptGroup = choice % prompts.length
+      return {
+        prompt: Int32Array.from(prompts[promptGroup]!),
+        completion: Int32Array.from(completion),
+        row,
+        promptGroup,
+      }
+    }),
+  )
+
+test('every target sees its own prompt and completion before it, and nothing else', () => {
+  fc.assert(
+    fc.property(sequences, (given) => {
+      const packed = pack(given)
+      const segmentOf = (at: number) => packed.segments.find(({ start, length }) => at >= start && at < start + length)!
+      const seenFrom = (at: number): number[] => {
+        const { start, parent } = segmentOf(at)
+        const before =
+          parent < 0
+            ? []
+            : Array.from(
+                packed.tokens.subarray(packed.segments[parent]!.start).subarray(0, packed.segments[parent]!.length),
+              )
+        return [...before, ...packed.tokens.subarray(start, at + 1)]
+      }
+      const targetsOf = new Map<number, { seen: number[]; target: number; position: number }[]>()
+      for (const [i, at] of packed.targetPositions.entries()) {
+        const row = packed.rows[packed.targetRow[i]!]!
+        const list = targetsOf.get(row) ?? []
+        list.push({ seen: seenFrom(at), target: packed.targets[i]!, position: packed.positions[at]! })
+        targetsOf.set(row, list)
+      }
+      for (const { prompt, completion, row } of given) {
+        const whole = [...prompt, ...completion]
+        const want = Array.from(completion, (target, i) => {
+          const seen = whole.slice(0, prompt.length + i)
+          return { seen, target, position: seen.length - 1 }
+        })
+        expect(targetsOf.get(row)).toEqual(want)
+      }
+    }),
+  )
+})
+
+test('a prompt is in the stream once, and no last completion token is', () => {
+  fc.assert(
+    fc.property(sequences, (given) => {
+      const prompts = new Map(given.map(({ promptGroup, prompt }) => [promptGroup, prompt.length]))
+      const ofPrompts = [...prompts.values()].reduce((sum, length) => sum + length, 0)
+      const ofCompletions = given.reduce((sum, { completion }) => sum + completion.length - 1, 0)
+      expect(pack(given).tokens).toHaveLength(ofPrompts + ofCompletions)
+    }),
+  )
+})
+
+test('micro-batches hold every row once, within the budget unless a row alone is over it', () => {
+  fc.assert(
+    fc.property(sequences, fc.integer({ min: 1, max: 40 }), (given, budget) => {
+      const batches = microBatches(given, budget)
+      expect(
+        batches
+          .flat()
+          .map(({ row }) => row)
+          .sort((a, b) => a - b),
+      ).toEqual(given.map(({ row }) => row))
+      for (const batch of batches) if (batch.length > 1) expect(pack(batch).tokens.length).toBeLessThanOrEqual(budget)
+    }),
+  )
+})

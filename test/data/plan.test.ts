@@ -1,0 +1,80 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { makePlan } from '../../src/data/plan.ts'
+import type { Example } from '../../src/data/types.ts'
+
+function examplesOf(groups: readonly (readonly [number, number])[]): Example[] {
+  return groups.map(([promptGroup, completionGroup], index) => ({
+    index,
+    promptGroup,
+    completionGroup,
+    prompt: Int32Array.of(promptGroup),
+    completion: Int32Array.of(completionGroup),
+    desirable: true,
+    origin: { file: 'test', line: index + 1 },
+  }))
+}
+
+const someExamples = fc.array(fc.tuple(fc.nat(5), fc.nat(5)), { minLength: 1, maxLength: 40 }).map(examplesOf)
+const options = { seed: 7, epochs: 2, batchSize: 4, mismatched: true }
+
+describe('a plan', () => {
+  test('takes every example once an epoch, in a new order each time', () => {
+    const examples = examplesOf(Array.from({ length: 21 }, (_, i) => [i, i]))
+    const plan = makePlan({ examples, ...options })
+    const epochs = [0, 1].map((epoch) =>
+      Array.from(
+        { length: plan.stepsPerEpoch },
+        (_, step) => plan.batch(epoch * plan.stepsPerEpoch + step).rows,
+      ).flat(),
+    )
+    for (const rows of epochs) expect([...rows].sort((a, b) => a - b)).toEqual(examples.map(({ index }) => index))
+    expect(epochs[0]).not.toEqual(epochs[1])
+    expect(plan.steps).toBe(12)
+  })
+
+  test('is the same whatever step is asked for first', () => {
+    const examples = examplesOf(Array.from({ length: 30 }, (_, i) => [i % 9, i % 7]))
+    const forward = makePlan({ examples, ...options })
+    const jumping = makePlan({ examples, ...options })
+    const last = jumping.batch(jumping.steps - 1)
+    const inOrder = Array.from({ length: forward.steps }, (_, step) => forward.batch(step))
+    expect(inOrder.at(-1)).toEqual(last)
+    expect(jumping.batch(3)).toEqual(inOrder[3])
+  })
+
+  test('pairs each row with another prompt and another text wherever the data has one', () => {
+    fc.assert(
+      fc.property(someExamples, fc.integer({ min: 1, max: 8 }), (examples, batchSize) => {
+        const plan = makePlan({ examples, ...options, batchSize })
+        for (let step = 0; step < plan.steps; step++) {
+          const { rows, partners } = plan.batch(step)
+          for (const [i, index] of rows.entries()) {
+            const row = examples[index]!
+            const fits = (other: Example) =>
+              other.promptGroup !== row.promptGroup && other.completionGroup !== row.completionGroup
+            const partner = partners[i] ?? null
+            if (partner === null) expect(examples.some(fits)).toBe(false)
+            else expect(fits(examples[partner]!)).toBe(true)
+          }
+        }
+      }),
+    )
+  })
+
+  test('uses every completion of a batch once, where all prompts and texts differ', () => {
+    const examples = examplesOf(Array.from({ length: 8 }, (_, i) => [i, i]))
+    const { rows, partners } = makePlan({ examples, ...options, batchSize: 8 }).batch(0)
+    expect([...partners].sort()).toEqual([...rows].sort())
+  })
+
+  test('finds partners for batches of one', () => {
+    const examples = examplesOf([
+      [0, 0],
+      [1, 1],
+      [2, 2],
+    ])
+    const plan = makePlan({ examples, ...options, batchSize: 1 })
+    for (let step = 0; step < plan.steps; step++) expect(plan.batch(step).partners[0]).not.toBeNull()
+  })
+})

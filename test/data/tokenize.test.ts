@@ -1,0 +1,113 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { encodePrompt, splitByPrompt, type TokenizeOptions, tokenizeRows } from '../../src/data/tokenize.ts'
+import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
+import type { FeedbackRow, Message } from '../../src/data/types.ts'
+import { bos, eos, writeByteTokenizer } from '../tiny-model.ts'
+
+const template =
+  "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+let folder: string
+let tokenizer: Tokenizer
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'prospect-tokens-'))
+  writeByteTokenizer(folder, { chat_template: template })
+  tokenizer = loadTokenizer(folder)
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const row = (prompt: string | Message[], completion: string | Message[], label = true): FeedbackRow => ({
+  prompt,
+  completion,
+  label,
+  origin: { file: 'rows.jsonl', line: 4 },
+})
+const limits: TokenizeOptions = { maxLength: 512, maxPromptLength: 256, strict: false, onBadRow: 'error' }
+const tokenize = (rows: FeedbackRow[], more: Partial<TokenizeOptions> = {}) =>
+  tokenizeRows(rows, tokenizer, { ...limits, ...more })
+const bytes = (text: string) => Array.from(Buffer.from(text))
+
+describe('what the model sees', () => {
+  test('a text: BOS, prompt, completion, EOS', async () => {
+    const { examples } = await tokenize([row('Hi é', 'yes')])
+    expect(Array.from(examples[0]!.prompt)).toEqual([bos, ...bytes('Hi é')])
+    expect(Array.from(examples[0]!.completion)).toEqual([...bytes('yes'), eos])
+  })
+
+  test('neither BOS nor EOS is doubled', async () => {
+    const { examples } = await tokenize([row('<s>Hi', 'yes</s>')])
+    expect(Array.from(examples[0]!.prompt)).toEqual([bos, ...bytes('Hi')])
+    expect(Array.from(examples[0]!.completion)).toEqual([...bytes('yes'), eos])
+  })
+
+  test('an empty completion is EOS alone and keeps its label', async () => {
+    const { examples } = await tokenize([row('Hi', '', false)])
+    expect(examples[0]).toMatchObject({ completion: Int32Array.of(eos), desirable: false })
+  })
+
+  test("messages go through the template; what follows the turn's end is not trained on", async () => {
+    const { examples } = await tokenize([
+      row([{ role: 'user', content: 'Hi' }], [{ role: 'assistant', content: 'yes' }]),
+    ])
+    expect(tokenizer.decode(examples[0]!.prompt)).toBe('<user>Hi</s>\n<assistant>')
+    expect(Array.from(examples[0]!.completion)).toEqual([...bytes('yes'), eos])
+    expect(encodePrompt([{ role: 'user', content: 'Hi' }], tokenizer)).toEqual(examples[0]!.prompt)
+  })
+
+  test('equal prompts share a group, others do not', async () => {
+    const { examples } = await tokenize([row('a', 'x'), row('b', 'x'), row('a', 'y')])
+    expect(examples.map(({ promptGroup, completionGroup }) => [promptGroup, completionGroup])).toEqual([
+      [0, 0],
+      [1, 0],
+      [0, 1],
+    ])
+  })
+})
+
+describe('rows that are too long', () => {
+  const long = row('p'.repeat(30), 'c'.repeat(20))
+
+  test('lose the beginning of the prompt after BOS, then the end of the completion, and are counted', async () => {
+    const { examples, facts } = await tokenize([long], { maxLength: 20, maxPromptLength: 8 })
+    expect(examples[0]!.prompt).toEqual(Int32Array.of(bos, ...bytes('p'.repeat(7))))
+    expect(examples[0]!.completion).toEqual(Int32Array.from(bytes('c'.repeat(12))))
+    expect(facts.tokenizing).toMatchObject({ promptsCut: 1, completionsCut: 1, cut: ['rows.jsonl:4: 52 tokens'] })
+  })
+
+  test('keep a completion token even where the prompt may take all', async () => {
+    const { examples } = await tokenize([long], { maxLength: 10, maxPromptLength: 64 })
+    expect([examples[0]!.prompt.length, examples[0]!.completion.length]).toEqual([9, 1])
+  })
+
+  test('are an error with strict', async () => {
+    await expect(tokenize([long], { maxLength: 20, strict: true })).rejects.toThrow(
+      /rows\.jsonl:4: the row has 52 tokens/,
+    )
+  })
+})
+
+test('the split never has a prompt on both sides, and holds out about the share', () => {
+  fc.assert(
+    fc.property(fc.array(fc.nat(20), { minLength: 2, maxLength: 60 }), fc.nat(), (groups, seed) => {
+      const examples = groups.map((promptGroup, index) => ({
+        index,
+        promptGroup,
+        completionGroup: index,
+        prompt: Int32Array.of(promptGroup),
+        completion: Int32Array.of(1),
+        desirable: true,
+        origin: { file: 'f', line: index + 1 },
+      }))
+      const { train, heldOut } = splitByPrompt(examples, 0.25, seed)
+      const prompts = (part: typeof train) => new Set(part.map(({ promptGroup }) => promptGroup))
+      const all = prompts(examples).size
+      expect(prompts(train).size + prompts(heldOut).size).toBe(all)
+      expect(prompts(heldOut).size).toBe(all < 2 ? 0 : Math.max(1, Math.round(all / 4)))
+      expect(heldOut.map(({ index }) => index)).toEqual(heldOut.map((_, i) => i))
+    }),
+  )
+})
