@@ -66,7 +66,7 @@ export class Decoder {
   tokenLogps(weights: Parameters, stream: TokenStream & Targets): Tensor {
     const x = this.hidden(weights, streamTensors(stream), segmentAttention(stream.segments))
     const head = weight(weights, headName)
-    const states = x.indexSelect(0, int64(stream.targetPositions)).to(head.dtype)
+    const states = op.embedding(x, int64(stream.targetPositions)).to(head.dtype)
     return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows())
   }
 
