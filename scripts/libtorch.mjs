@@ -76,10 +76,10 @@ function systemLibraries() {
   return [...(triplet ? [`/usr/lib/${triplet}`] : []), '/usr/lib64', '/usr/lib', '/usr/local/lib']
 }
 
+/** The version in libtorch's headers; 2.10 and newer keep it in torch/headeronly. */
 function headerVersion(api) {
-  const header = join(api, 'torch/version.h')
-  if (!existsSync(header)) return null
-  const text = readFileSync(header, 'utf8')
+  const headers = [join(api, 'torch/version.h'), join(api, '../../../headeronly/version.h')]
+  const text = headers.map((header) => (existsSync(header) ? readFileSync(header, 'utf8') : '')).join('\n')
   const full = /TORCH_VERSION "([^"]+)"/.exec(text)
   if (full) return full[1]
   const part = (name) => new RegExp(`TORCH_VERSION_${name} (\\d+)`).exec(text)?.[1]

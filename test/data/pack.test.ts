@@ -82,3 +82,40 @@ test('micro-batches hold every row once, within the budget unless a row alone is
     }),
   )
 })
+
+const sequence = (row: number, promptGroup: number, prompt: number[], completion: number[]): Sequence => ({
+  row,
+  promptGroup,
+  prompt: Int32Array.from(prompt),
+  completion: Int32Array.from(completion),
+})
+
+test('shared prompts have child segments, a lone completion is one with its prompt, a single shared token has none', () => {
+  const packed = pack([
+    sequence(5, 0, [1, 2], [3, 4, 9]),
+    sequence(7, 1, [6], [7, 8]),
+    sequence(6, 0, [1, 2], [5, 9]),
+    sequence(8, 0, [1, 2], [9]),
+  ])
+  expect(packed.segments).toEqual([
+    { start: 0, length: 2, parent: -1 },
+    { start: 2, length: 2, parent: 0 },
+    { start: 4, length: 1, parent: 0 },
+    { start: 5, length: 2, parent: -1 },
+  ])
+  expect(packed).toMatchObject({
+    tokens: Int32Array.of(1, 2, 3, 4, 5, 6, 7),
+    positions: Int32Array.of(0, 1, 2, 3, 2, 0, 1),
+    rows: Int32Array.of(5, 6, 8, 7),
+    targets: Int32Array.of(3, 4, 9, 5, 9, 9, 7, 8),
+    targetPositions: Int32Array.of(1, 2, 3, 1, 4, 1, 5, 6),
+    targetRow: Int32Array.of(0, 0, 0, 1, 1, 2, 3, 3),
+  })
+})
+
+test('micro-batches bring the completions of a prompt together, and are filled up, counting it once', () => {
+  const prompt = Array.from({ length: 10 }, (_, i) => i)
+  const rows = Array.from({ length: 8 }, (_, row) => sequence(row, row % 2, [...prompt, row % 2], [1, 2, 3]))
+  const batches = microBatches(rows, 17) // 11 tokens of the prompt, 2 of each completion
+  expect(batches.map((batch) => batch.map(({ row }) => row))).toEqual([[0, 2, 4], [6], [1, 3, 5], [7]])
+})

@@ -77,4 +77,54 @@ describe('a plan', () => {
     const plan = makePlan({ examples, ...options, batchSize: 1 })
     for (let step = 0; step < plan.steps; step++) expect(plan.batch(step).partners[0]).not.toBeNull()
   })
+
+  test('takes partners from the batch itself where it has any', () => {
+    fc.assert(
+      fc.property(someExamples, fc.integer({ min: 2, max: 8 }), (examples, batchSize) => {
+        const { rows, partners } = makePlan({ examples, ...options, batchSize }).batch(0)
+        for (const [i, index] of rows.entries()) {
+          const row = examples[index]!
+          const near = rows.filter((other) => {
+            const { promptGroup, completionGroup } = examples[other]!
+            return promptGroup !== row.promptGroup && completionGroup !== row.completionGroup
+          })
+          if (near.length > 0) expect(near).toContain(partners[i])
+        }
+      }),
+    )
+  })
+
+  test('spreads partners evenly where no rotation of the batch fits', () => {
+    // Two prompts of four rows each: shuffled, hardly any rotation brings all of one to all of the other.
+    const examples = examplesOf(Array.from({ length: 8 }, (_, i) => [i % 2, i]))
+    for (let seed = 0; seed < 20; seed++) {
+      const { rows, partners } = makePlan({ examples, ...options, seed, batchSize: 8 }).batch(0)
+      expect([...partners].sort()).toEqual([...rows].sort())
+    }
+  })
+
+  test('with batches of one, takes the row that comes next, and the first one for the last', () => {
+    const examples = examplesOf(Array.from({ length: 5 }, (_, i) => [i, i]))
+    const plan = makePlan({ examples, ...options, batchSize: 1, epochs: 1 })
+    const batches = Array.from({ length: plan.steps }, (_, step) => plan.batch(step))
+    const order = batches.map(({ rows }) => rows[0])
+    expect(batches.map(({ partners }) => partners[0])).toEqual([...order.slice(1), order[0]])
+  })
+
+  test('ends early at maxSteps, with the steps that it would have taken anyway', () => {
+    const examples = examplesOf(Array.from({ length: 20 }, (_, i) => [i, i]))
+    const whole = makePlan({ examples, ...options })
+    const short = makePlan({ examples, ...options, maxSteps: 7 })
+    expect(short.steps).toBe(7)
+    expect(short.batch(6)).toEqual(whole.batch(6))
+    expect(() => short.batch(7)).toThrow('step 7 is not in the plan: it has steps 0 to 6')
+  })
+
+  test('keeps a short last batch, and depends on the seed', () => {
+    const examples = examplesOf(Array.from({ length: 10 }, (_, i) => [i, i]))
+    const plan = makePlan({ examples, ...options })
+    expect([0, 1, 2, 3].map((step) => plan.batch(step).rows.length)).toEqual([4, 4, 2, 4])
+    expect([0, 2, 3].map((step) => plan.batch(step).epoch)).toEqual([0, 0, 1])
+    expect(makePlan({ examples, ...options, seed: 8 }).batch(0).rows).not.toEqual(plan.batch(0).rows)
+  })
 })

@@ -89,3 +89,110 @@ test('SFT rows need no label', async () => {
   const { rows } = await read(line({ prompt: 'a', completion: 'b' }), { needLabels: false })
   expect(rows[0]!.label).toBe(true)
 })
+
+const user = (content: string) => ({ role: 'user', content })
+const assistant = (content: string) => ({ role: 'assistant', content })
+const system = { role: 'system', content: 'Be brief.' }
+
+/** Prompt and both completions of a pair. */
+async function readPair(row: object) {
+  const { rows } = await read(line(row))
+  expect(rows.map(({ label }) => label)).toEqual([true, false])
+  expect(rows[1]!.prompt).toEqual(rows[0]!.prompt)
+  return { prompt: rows[0]!.prompt, chosen: rows[0]!.completion, rejected: rows[1]!.completion }
+}
+
+test('HH transcripts that part before their last turns have the rest as completions', async () => {
+  const before = '\n\nHuman: Hi\n\nAssistant:'
+  const [chosen, rejected] = [`${before} Hello\n\nHuman: Why?\n\nAssistant: So.`, `${before} Help!`]
+  expect(await readPair({ chosen, rejected })).toEqual({
+    prompt: before,
+    chosen: ' Hello\n\nHuman: Why?\n\nAssistant: So.',
+    rejected: ' Help!',
+  })
+})
+
+test.each([
+  ['beside the answers', { prompt: [system, user('Hi')], chosen: [assistant('a')], rejected: [assistant('b')] }],
+  [
+    'repeated in the answers, keys in any order',
+    {
+      prompt: [system, user('Hi')],
+      chosen: [system, user('Hi'), assistant('a')],
+      rejected: [system, { content: 'Hi', role: 'user' }, assistant('b')],
+    },
+  ],
+  [
+    'only in the answers',
+    { chosen: [system, user('Hi'), assistant('a')], rejected: [system, user('Hi'), assistant('b')] },
+  ],
+  [
+    'also as a text (UltraFeedback)',
+    { prompt: 'Hi', chosen: [system, user('Hi'), assistant('a')], rejected: [system, user('Hi'), assistant('b')] },
+  ],
+])('the prompt of a pair of conversations may stand %s', async (_, row) => {
+  expect(await readPair(row)).toEqual({
+    prompt: [system, user('Hi')],
+    chosen: [assistant('a')],
+    rejected: [assistant('b')],
+  })
+})
+
+test('conversations that part at a turn of the user, or end early, have the reply before it in their completions', async () => {
+  const start = [user('Hi'), assistant('a')]
+  expect(await readPair({ chosen: [...start, user('x'), assistant('b')], rejected: start })).toEqual({
+    prompt: [user('Hi')],
+    chosen: [assistant('a'), user('x'), assistant('b')],
+    rejected: [assistant('a')],
+  })
+})
+
+test('a reply may be a tool call without text', async () => {
+  const reply = { role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: {} } }] }
+  const { rows } = await read(line({ prompt: [user('Hi')], completion: [reply], label: true }))
+  expect(rows[0]!.completion).toEqual([reply])
+})
+
+test.each([
+  [{ prompt: 'a', completion: [], label: true }, /completion must end with a turn of the assistant, got \[\]/],
+  [{ prompt: 'a', completion: [user('b')], label: true }, /completion must end with a turn of the assistant/],
+  [{ messages: [assistant('b')], label: true }, /messages has one turn/],
+  [{ messages: [user('b'), { role: 'assistant', content: ['b'] }], label: true }, /messages\[1\] must be a message/],
+  [
+    { prompt: [user('x')], chosen: [user('y'), assistant('a')], rejected: [user('y'), assistant('b')] },
+    /other messages/,
+  ],
+  [{ chosen: [user('x'), assistant('a')], rejected: [user('y'), assistant('b')] }, /share no messages before a reply/],
+  [{ prompt: 'a', chosen: 'b', rejected: [assistant('b')] }, /must both be texts, or both lists of messages/],
+])('%j is refused', async (row, message) => {
+  await expect(read(line(row))).rejects.toThrow(message)
+})
+
+test('bytes that are not UTF-8 are refused, never replaced', async () => {
+  const rows = `${line({ prompt: 'a', completion: 'b', label: true })}${line({ prompt: 'é', completion: 'b', label: true })}`
+  await expect(read(Buffer.from(rows, 'latin1'))).rejects.toThrow(/rows\.jsonl:2: not UTF-8/)
+})
+
+test('a file of which nothing can be used is an error even where bad rows are skipped', async () => {
+  await expect(read('{}\n[]\n', { onBadRow: 'skip' })).rejects.toThrow(
+    /no rows; all 2 were skipped: .*:1: prompt is missing/,
+  )
+})
+
+test('several files are read in their order, each with its own facts', async () => {
+  const row = (prompt: string, label: boolean) => line({ prompt, completion: 'x', label })
+  const files = [file(row('a', true), 'a.jsonl'), file(row('b', false) + row('c', false), 'b.jsonl')]
+  const { rows, facts } = await readFeedback(files, { onBadRow: 'error', needLabels: true })
+  expect(rows.map(({ prompt, origin }) => [prompt, origin.line])).toEqual([
+    ['a', 1],
+    ['b', 1],
+    ['c', 2],
+  ])
+  expect(facts.files.map(({ rows, desirable, undesirable }) => [rows, desirable, undesirable])).toEqual([
+    [1, 1, 0],
+    [2, 0, 2],
+  ])
+  await expect(readFeedback([join(folder, 'none.jsonl')], { onBadRow: 'error', needLabels: true })).rejects.toThrow(
+    /none\.jsonl: no such file/,
+  )
+})

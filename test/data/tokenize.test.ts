@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { encodePrompt, splitByPrompt, type TokenizeOptions, tokenizeRows } from '../../src/data/tokenize.ts'
+import {
+  encodePrompt,
+  previewExample,
+  splitByPrompt,
+  type TokenizeOptions,
+  tokenizeRows,
+} from '../../src/data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
 import type { FeedbackRow, Message } from '../../src/data/types.ts'
 import { bos, eos, writeByteTokenizer } from '../tiny-model.ts'
@@ -110,4 +116,71 @@ test('the split never has a prompt on both sides, and holds out about the share'
       expect(heldOut.map(({ index }) => index)).toEqual(heldOut.map((_, i) => i))
     }),
   )
+})
+
+test('the split leaves something to train on, however large the share', async () => {
+  const { examples } = await tokenize([row('a', 'x'), row('b', 'x')])
+  const { train, heldOut } = splitByPrompt(examples, 0.9, 0)
+  expect([train.length, heldOut.length]).toEqual([1, 1])
+})
+
+/** Loads a tokenizer with another template. */
+function withTemplate(chat_template: string): Tokenizer {
+  const other = mkdtempSync(join(folder, 'template-'))
+  writeByteTokenizer(other, { chat_template })
+  return loadTokenizer(other)
+}
+
+describe('templates', () => {
+  const chat = row([{ role: 'user', content: 'Hi' }], [{ role: 'assistant', content: 'yes' }])
+
+  test('that end the last reply without EOS keep all of it, though EOS ends the turns before', async () => {
+    const open = withTemplate(
+      "{% for m in messages %}{{ m['content'] }}{% if not loop.last or m['role'] == 'user' %}</s>{% endif %}{% endfor %}",
+    )
+    const turns = ['a', 'b'].map((content) => ({ role: 'assistant', content }))
+    const { examples } = await tokenizeRows([row([{ role: 'user', content: 'Hi' }], turns)], open, limits)
+    expect(open.decode(examples[0]!.completion)).toBe('a</s>b</s>')
+  })
+
+  test('that change the prompt once it is answered are an error that names the row', async () => {
+    const fickle = withTemplate('{{ messages | length }}{{ messages[-1].content }}')
+    await expect(tokenizeRows([chat], fickle, limits)).rejects.toThrow(
+      /rows\.jsonl:4: the chat template renders the prompt differently/,
+    )
+  })
+
+  test('that refuse a conversation do so with their own words and the row, or the row is skipped and counted', async () => {
+    const strict = withTemplate("{{ raise_exception('roles must alternate') }}")
+    await expect(tokenizeRows([chat], strict, limits)).rejects.toThrow(/rows\.jsonl:4: .*roles must alternate/)
+    const { examples, facts } = await tokenizeRows([chat, row('a', 'b')], strict, { ...limits, onBadRow: 'skip' })
+    expect(examples.map(({ index }) => index)).toEqual([0])
+    expect(facts.tokenizing).toMatchObject({ skipped: 1, skippedBecause: [expect.stringContaining('alternate')] })
+  })
+})
+
+test('strict also refuses what would be skipped', async () => {
+  const long = row('p'.repeat(30), 'c')
+  const options = { maxLength: 20, strict: true, onBadRow: 'skip' } as const
+  await expect(tokenize([row('a', 'b'), long], options)).rejects.toThrow(/--strict is set/)
+})
+
+test('progress is reported, and other work gets its turn', async () => {
+  const done: number[] = []
+  let turns = 0
+  const timer = setInterval(() => turns++, 0)
+  const rows = Array.from({ length: 1200 }, () => row('prompt', 'completion'))
+  await tokenize(rows, { progress: (count) => done.push(count) })
+  clearInterval(timer)
+  expect(done).toEqual([0, 500, 1000, 1200])
+  expect(turns).toBeGreaterThan(0)
+})
+
+test('a preview shows every token with its part', async () => {
+  const { examples } = await tokenize([row('Hi', 'é')])
+  const preview = previewExample(examples[0]!, tokenizer)
+  expect(preview.map(({ id }) => id)).toEqual([bos, ...bytes('Hié'), eos])
+  expect(preview.map(({ part }) => part).join()).toBe('prompt,prompt,prompt,completion,completion,completion')
+  expect(preview.map(({ text }) => text).slice(0, 3)).toEqual(['<s>', 'H', 'i'])
+  expect(preview.at(-1)!.text).toBe('</s>')
 })
