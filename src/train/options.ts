@@ -145,7 +145,7 @@ export const trainOptions = z.strictObject({
   microBatchTokens: running(
     '--micro-batch-tokens <tokens>',
     'Tokens of one forward and backward pass; less takes less memory',
-    count().default(8192),
+    count().default(2048),
   ),
   seed: running('--seed <number>', 'Seed of everything random', z.number().int().min(0).default(0)),
   threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),

@@ -49,16 +49,20 @@ export async function prepareData(
 ): Promise<PreparedData> {
   const sources: unknown[] = []
   const read = async (files: readonly string[], label: string) => {
-    const { rows, facts } = await readFeedback([...files], {
-      onBadRow: options.onBadRow,
-      needLabels: objective.needs.labels,
-    })
-    const bar = progress?.start(rows.length, label)
-    const { maxLength, maxPromptLength, strict, onBadRow } = options
-    const limits = { maxLength, maxPromptLength, strict, onBadRow }
+    const { maxLength, maxPromptLength, strict } = options
+    const onBadRow = strict ? 'error' : options.onBadRow
+    const { rows, facts } = await readFeedback([...files], { onBadRow, needLabels: objective.needs.labels })
+    // What imitates its rows must not imitate those that people rejected.
+    const used = objective.needs.labels ? rows : rows.filter((row) => row.label)
+    const leftOut = rows.length - used.length
+    if (leftOut > 0) progress?.log(`${leftOut} thumbs-down rows are left out: ${objective.name} imitates its rows`)
+    if (used.length === 0)
+      throw new Error(`${files.join(', ')}: all rows are thumbs-down; ${objective.name} has none to imitate`)
+    const bar = progress?.start(used.length, label)
+    const limits = { maxLength, maxPromptLength, strict, onBadRow } as const
     try {
-      const tokenized = await tokenizeRows(rows, tokenizer, { ...limits, progress: (done) => bar?.update(done) })
-      sources.push({ ...facts, ...tokenized.facts })
+      const tokenized = await tokenizeRows(used, tokenizer, { ...limits, progress: (done) => bar?.update(done) })
+      sources.push({ ...facts, leftOut, ...tokenized.facts })
       return tokenized.examples
     } finally {
       bar?.stop()

@@ -147,6 +147,19 @@ test('conversations that part at a turn of the user, or end early, have the repl
   })
 })
 
+test('conversations that both go on, but part at a turn of the user, do so too', async () => {
+  const start = [user('Hi'), assistant('a')]
+  const [chosen, rejected] = [
+    [...start, user('x'), assistant('b')],
+    [...start, user('y'), assistant('c')],
+  ]
+  expect(await readPair({ chosen, rejected })).toEqual({
+    prompt: [user('Hi')],
+    chosen: chosen.slice(1),
+    rejected: rejected.slice(1),
+  })
+})
+
 test('a reply may be a tool call without text', async () => {
   const reply = { role: 'assistant', content: null, tool_calls: [{ function: { name: 'f', arguments: {} } }] }
   const { rows } = await read(line({ prompt: [user('Hi')], completion: [reply], label: true }))

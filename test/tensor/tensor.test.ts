@@ -8,7 +8,7 @@ describe('an error of an operator', () => {
     scope(() => {
       const [a, b] = [op.zeros([2, 3]), op.zeros([4, 5])]
       expect(() => op.matmul(a, b)).toThrow(
-        /aten::matmul\(self: float32\[2, 3\], other: float32\[4, 5\]\): mat1 and mat2/,
+        /aten::matmul\(self: float32\[2, 3\], other: float32\[4, 5\]/, // what follows differs between versions
       )
     })
   })

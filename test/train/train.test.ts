@@ -110,6 +110,13 @@ test('SFT lowers the loss on held-out rows', async () => {
   expect(summary.evaluation!.after.loss).toBeLessThan(summary.evaluation!.before.loss - 0.5)
 })
 
+test('SFT leaves thumbs-down rows out and says how many', async () => {
+  await finish(options('sft-labels', { loss: { type: 'sft' }, epochs: 1 }))
+  const facts = JSON.parse(text('sft-labels', 'data.json'))
+  expect(facts.sources[0].leftOut).toBe(24)
+  expect(facts.train.undesirable + facts.heldOut.undesirable).toBe(0)
+})
+
 describe('refuses', () => {
   test('a directory that holds a run', async () => {
     await expect(train(options('whole'))).rejects.toThrow(/holds a run already.*--resume/)
