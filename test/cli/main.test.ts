@@ -36,6 +36,15 @@ test('help lists the commands, and a command its options; both exit with 0', asy
   expect(output).toContain('--temperature <number>')
 })
 
+test('a reader that closes the pipe early gets no stack trace', () => {
+  const script = `node bin/prospect.js train --help | head -1; exit \${PIPESTATUS[0]}`
+  const { status, stderr } = spawnSync('bash', ['-c', script], {
+    encoding: 'utf8',
+    cwd: resolve(import.meta.dirname, '../..'),
+  })
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+})
+
 test('a user error is one message without a stack, and exit code 1', async () => {
   expect(await main(['train', '--data', 'd', '--beta', '0'])).toBe(1)
   expect(errors).toMatch(/^error: --model: required but not given.*\n +--beta: must be above 0, got 0/)
