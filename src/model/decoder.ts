@@ -2,10 +2,10 @@ import { op } from '../tensor/operators.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Attention, type Segment, segmentAttention } from './attention.ts'
 import type { ModelConfig } from './config.ts'
+import { linear, type Parameters, rmsNorm, swiglu, weight } from './layers.ts'
 import { Rope, rotate } from './rope.ts'
 
-/** Weights by their Hugging Face names. */
-export type Parameters = Map<string, Tensor>
+export type { Parameters } from './layers.ts'
 
 /** A packed stream of tokens: rows one after the other, without padding. */
 export interface TokenStream {
@@ -59,7 +59,7 @@ export class Decoder {
     const rope = this.#rope.at(stream.positions, stream.highestPosition)
     let x = op.embedding(weight(weights, embeddingName), stream.tokens).to('float32')
     for (let layer = 0; layer < this.config.layers; layer++) x = this.#block(weights, layer, x, rope, attention)
-    return this.#norm(x, weight(weights, 'model.norm.weight'))
+    return rmsNorm(x, weight(weights, 'model.norm.weight'), this.config.normEpsilon)
   }
 
   /** Log-probability of each target token, [targets] float32. Logits exist only a chunk of targets at a time. */
@@ -93,7 +93,7 @@ export class Decoder {
     const attended = this.#attention(
       weights,
       layer,
-      this.#norm(x, weight(weights, `${prefix}input_layernorm.weight`)),
+      rmsNorm(x, weight(weights, `${prefix}input_layernorm.weight`), this.config.normEpsilon),
       rope,
       attention,
     )
@@ -102,7 +102,7 @@ export class Decoder {
       this.#feedForward(
         weights,
         layer,
-        this.#norm(middle, weight(weights, `${prefix}post_attention_layernorm.weight`)),
+        rmsNorm(middle, weight(weights, `${prefix}post_attention_layernorm.weight`), this.config.normEpsilon),
       ),
     )
   }
@@ -127,14 +127,8 @@ export class Decoder {
   #feedForward(weights: Parameters, layer: number, x: Tensor): Tensor {
     const prefix = `model.layers.${layer}.mlp.`
     const input = x.to(weight(weights, `${prefix}gate_proj.weight`).dtype)
-    const gate = linear(weights, `${prefix}gate_proj`, input).silu()
-    return linear(weights, `${prefix}down_proj`, gate.mul(linear(weights, `${prefix}up_proj`, input)))
-  }
-
-  /** RMSNorm (Zhang & Sennrich, arXiv 1910.07467), in float32. */
-  #norm(x: Tensor, scale: Tensor): Tensor {
-    const inverse = op.rsqrt(op.meanDims(op.square(x), [-1], true).add(this.config.normEpsilon))
-    return x.mul(inverse).mul(scale)
+    const inner = swiglu(linear(weights, `${prefix}gate_proj`, input), linear(weights, `${prefix}up_proj`, input))
+    return linear(weights, `${prefix}down_proj`, inner)
   }
 
   /** Targets whose logits exist at once: about 32 MB of them in float32. */
@@ -153,16 +147,6 @@ export const headName = 'lm_head.weight'
 
 function isMatrix(name: string): boolean {
   return name === headName || name.includes('_proj.')
-}
-
-function weight(weights: Parameters, name: string): Tensor {
-  const found = weights.get(name)
-  if (!found) throw new Error(`the model has no weight ${name}`)
-  return found
-}
-
-function linear(weights: Parameters, name: string, x: Tensor): Tensor {
-  return op.linear(x, weight(weights, `${name}.weight`), weights.get(`${name}.bias`) ?? null)
 }
 
 function int64(values: Int32Array): Tensor {

@@ -6,10 +6,6 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { reportError } from '../../src/cli/errors.ts'
 import { main } from '../../src/cli/main.ts'
 
-vi.mock('picocolors', async (importOriginal) => ({
-  default: (await importOriginal<typeof import('picocolors')>()).default.createColors(false), // CI sets colours, a pipe none
-}))
-
 let output: string
 let errors: string
 beforeEach(() => {
