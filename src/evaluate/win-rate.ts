@@ -1,0 +1,89 @@
+import { bootstrap } from './bootstrap.ts'
+import { type Interval, type Proportion, wilson } from './interval.ts'
+import { lengthControlledRate } from './length-control.ts'
+import { signTest } from './sign-test.ts'
+
+/** One prompt on which two replies were compared. `points`: 1 where the candidate won, 0 where it lost, 0.5 for a tie; means of several judgements lie between. */
+export interface Comparison {
+  points: number
+  /** Lengths of the replies, in characters. */
+  candidateLength: number
+  baselineLength: number
+}
+
+export interface WinRate {
+  comparisons: number
+  wins: number
+  ties: number
+  losses: number
+  /** Mean points: ties count half. BCa bootstrap interval. */
+  rate: Interval & { value: number }
+  /** Wins among the comparisons that are no ties, with Wilson's interval. */
+  decided: Proportion
+  /** p-value of the two-sided exact sign test over the comparisons that are no ties. */
+  signTest: number
+  /** What the rate would be were both replies equally long; null with too few comparisons or lengths that do not differ. */
+  lengthControlled: (Interval & { value: number }) | null
+  byLength: LengthBucket[]
+  verdict: Verdict
+}
+
+export interface LengthBucket {
+  bucket: 'shorter' | 'similar' | 'longer'
+  comparisons: number
+  wins: number
+  ties: number
+  losses: number
+  /** Mean points; null in an empty bucket. */
+  rate: number | null
+}
+
+export type Verdict = 'better' | 'no evidence' | 'worse'
+
+/** All that comparisons say about the candidate. */
+export function winRate(comparisons: readonly Comparison[], { seed = 0 } = {}): WinRate {
+  const counts = countsOf(comparisons)
+  const p = signTest(counts.wins, counts.losses)
+  const meanOf = (indices: readonly number[]) => meanPoints(indices.map((i) => comparisons[i]!))
+  const rate =
+    comparisons.length === 0 ? { value: 0.5, low: 0, high: 1 } : bootstrap(comparisons.length, meanOf, { seed })
+  return {
+    comparisons: comparisons.length,
+    ...counts,
+    rate,
+    decided: wilson(counts.wins, counts.wins + counts.losses),
+    signTest: p,
+    lengthControlled: lengthControlledRate(comparisons, { seed }),
+    byLength: byLength(comparisons),
+    verdict: verdictOf(counts, p),
+  }
+}
+
+function countsOf(comparisons: readonly Comparison[]): { wins: number; ties: number; losses: number } {
+  const wins = comparisons.filter(({ points }) => points > 0.5).length
+  const losses = comparisons.filter(({ points }) => points < 0.5).length
+  return { wins, losses, ties: comparisons.length - wins - losses }
+}
+
+function meanPoints(comparisons: readonly Comparison[]): number {
+  return comparisons.reduce((sum, { points }) => sum + points, 0) / comparisons.length
+}
+
+/** Better or worse only where chance would give so uneven a split less than once in twenty. */
+function verdictOf({ wins, losses }: { wins: number; losses: number }, p: number): Verdict {
+  if (p >= 0.05) return 'no evidence'
+  return wins > losses ? 'better' : 'worse'
+}
+
+/** By how the candidate's reply compares in length: over 10 % shorter or longer than the baseline's, or similar. */
+function byLength(comparisons: readonly Comparison[]): LengthBucket[] {
+  const bucketOf = ({ candidateLength, baselineLength }: Comparison): LengthBucket['bucket'] => {
+    if (candidateLength < 0.9 * baselineLength) return 'shorter'
+    return candidateLength > 1.1 * baselineLength ? 'longer' : 'similar'
+  }
+  return (['shorter', 'similar', 'longer'] as const).map((bucket) => {
+    const members = comparisons.filter((comparison) => bucketOf(comparison) === bucket)
+    const rate = members.length === 0 ? null : meanPoints(members)
+    return { bucket, comparisons: members.length, ...countsOf(members), rate }
+  })
+}
