@@ -1,5 +1,6 @@
 import { type Attention, type Segment, segmentAttention } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
+import { softCap } from '../model/layers.ts'
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
@@ -67,9 +68,9 @@ export class KeyValueCache {
   readPrompts(segments: readonly Segment[], places: readonly Place[]): Attention {
     const within = segmentAttention(segments)
     const indices = this.#indices(places)
-    return (layer, queries, keys, values) => {
+    return (layer, queries, keys, values, form) => {
       this.#store(layer, keys, values, indices)
-      return within(layer, queries, keys, values)
+      return within(layer, queries, keys, values, form)
     }
   }
 
@@ -79,14 +80,17 @@ export class KeyValueCache {
     const rows = places.length
     const context = 1 + Math.max(...places.map(({ position }) => position))
     const indices = this.#indices(places)
-    const mask = lengthMask(places, context).to(this.#dtype)
+    const windows = new Set(this.#config.attention.map(({ window }) => window))
+    const masks = new Map(
+      Array.from(windows, (window) => [window, lengthMask(places, context, window).to(this.#dtype)]),
+    )
     const groups = rows * keyValueHeads
     const first = (all: Tensor) => all.view(-1, this.#capacity, headSize).narrow(0, 0, groups).narrow(1, 0, context) // [groups, context, headSize]
-    return (layer, queries, keys, values) => {
+    return (layer, queries, keys, values, { scale, softCap: cap, window }) => {
       this.#store(layer, keys, values, indices)
       const all = this.#layers[layer]!
-      const scaled = queries.mul(headSize ** -0.5).view(groups, heads / keyValueHeads, headSize)
-      const scores = scoresOf(scaled, first(all.keys)).view(rows, heads, context).add(mask)
+      const scaled = queries.mul(scale).view(groups, heads / keyValueHeads, headSize)
+      const scores = softCap(scoresOf(scaled, first(all.keys)).view(rows, heads, context), cap).add(masks.get(window)!)
       const weights = op
         .softmax(scores, -1, 'float32')
         .to(this.#dtype)
@@ -124,11 +128,14 @@ export class KeyValueCache {
   }
 }
 
-/** 0 up to each row's position, -infinity beyond it: [rows, 1, context] float32. */
-function lengthMask(places: readonly Place[], context: number): Tensor {
+/** 0 up to each row's position, within the window where there is one; else -infinity: [rows, 1, context] float32. */
+function lengthMask(places: readonly Place[], context: number, window: number | null): Tensor {
   const mask = new Float32Array(places.length * context)
-  for (const [row, { position }] of places.entries())
+  for (const [row, { position }] of places.entries()) {
     mask.fill(Number.NEGATIVE_INFINITY, row * context + position + 1, (row + 1) * context)
+    if (window !== null && window <= position)
+      mask.fill(Number.NEGATIVE_INFINITY, row * context, row * context + position + 1 - window)
+  }
   return Tensor.from(mask, [places.length, 1, context])
 }
 

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises'
 import { Random } from '../data/random.ts'
 import type { Attention, Segment } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
-import { type Decoder, headName, type Parameters, streamTensors } from '../model/decoder.ts'
+import { type Decoder, type Parameters, streamTensors } from '../model/decoder.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import { cacheBytes, KeyValueCache, type Place } from './cache.ts'
@@ -111,7 +111,7 @@ class Batch {
 
   constructor(decoder: Decoder, weights: Parameters, prompts: readonly Int32Array[], options: SampleOptions) {
     const { maxTokens, seed = 0 } = options
-    const dtype = weights.get(headName)!.dtype
+    const dtype = weights.get(decoder.headName)!.dtype
     const { batch = defaultBatch(decoder.config, dtype, prompts, maxTokens) } = options
     this.#decoder = decoder
     this.#weights = weights

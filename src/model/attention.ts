@@ -1,6 +1,7 @@
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { softCap } from './layers.ts'
 
 /** A run of tokens in a packed stream. Its tokens see those before them in the segment, and all of the parent segment (-1: none). */
 export interface Segment {
@@ -9,8 +10,18 @@ export interface Segment {
   parent: number
 }
 
+/** How a layer attends. */
+export interface AttentionForm {
+  /** Queries are multiplied by it. */
+  scale: number
+  /** Scores become c tanh(score / c); null: they stay. */
+  softCap: number | null
+  /** A token sees so many tokens, itself among them; null: all before it. */
+  window: number | null
+}
+
 /** Queries [tokens, heads, headSize], keys and values [tokens, keyValueHeads, headSize], after rotation -> [tokens, heads x headSize]. */
-export type Attention = (layer: number, queries: Tensor, keys: Tensor, values: Tensor) => Tensor
+export type Attention = (layer: number, queries: Tensor, keys: Tensor, values: Tensor, form: AttentionForm) => Tensor
 
 /**
  * Causal attention within the segments of a packed stream, each completion seeing its prompt and itself. Segments of one shape are computed
@@ -19,7 +30,7 @@ export type Attention = (layer: number, queries: Tensor, keys: Tensor, values: T
 export function segmentAttention(segments: readonly Segment[]): Attention {
   const shapes = sameShapes(segments)
   let indices: { queries: Tensor; context: Tensor; back: Tensor } | undefined
-  return (_layer, queries, keys, values) => {
+  return (_layer, queries, keys, values, form) => {
     const [, heads, headSize] = queries.shape as [number, number, number]
     const groups = keys.shape[1]!
     indices ??= streamIndices(segments, shapes)
@@ -29,7 +40,7 @@ export function segmentAttention(segments: readonly Segment[]): Attention {
         takeRows(x, order),
         shapes.map((shape) => shape.members.length * lengthOf(shape)),
       )
-    const q = ofShapes(queries.mul(headSize ** -0.5), queryOrder, ({ length }) => length)
+    const q = ofShapes(queries.mul(form.scale), queryOrder, ({ length }) => length)
     const k = ofShapes(keys, contextOrder, ({ context }) => context)
     const v = ofShapes(values, contextOrder, ({ context }) => context)
     const outputs = shapes.map(({ members, length, context }, i) =>
@@ -37,6 +48,7 @@ export function segmentAttention(segments: readonly Segment[]): Attention {
         q[i]!.view(members.length, length, heads, headSize),
         k[i]!.view(members.length, context, groups, headSize),
         v[i]!.view(members.length, context, groups, headSize),
+        form,
       ).reshape(-1, heads * headSize),
     )
     return takeRows(op.cat(outputs, 0), back)
@@ -92,14 +104,15 @@ function takeRows(x: Tensor, index: Tensor): Tensor {
  * Attention of several runs of `length` tokens over the `context` keys up to and including their own. queries [runs, length, heads, headSize],
  * scaled already; keys and values [runs, context, keyValueHeads, headSize], the last `length` of them the queries' own -> as queries.
  */
-function attend(queries: Tensor, keys: Tensor, values: Tensor): Tensor {
+function attend(queries: Tensor, keys: Tensor, values: Tensor, { softCap: cap, window }: AttentionForm): Tensor {
   const [runs, length, heads, headSize] = queries.shape as [number, number, number, number]
   const [, context, groups] = keys.shape as [number, number, number]
   const shared = heads / groups // query heads that share one key-value head become more rows of one product
   const byHead = (x: Tensor) => x.transpose(1, 2).reshape(runs * groups, context, headSize)
   const q = queries.view(runs, length, groups, shared, headSize).transpose(1, 2).transpose(2, 3)
   const scores = q.reshape(runs * groups, shared * length, headSize).matmul(byHead(keys).transpose(1, 2))
-  const masked = scores.view(runs * groups, shared, length, context).add(causalMask(length, context, scores.dtype))
+  const capped = softCap(scores, cap).view(runs * groups, shared, length, context)
+  const masked = capped.add(causalMask(length, context, scores.dtype, window))
   const weights = op
     .softmax(masked, -1, 'float32')
     .to(values.dtype)
@@ -108,19 +121,29 @@ function attend(queries: Tensor, keys: Tensor, values: Tensor): Tensor {
   return mixed.transpose(2, 3).transpose(1, 2).reshape(runs, length, heads, headSize)
 }
 
-const masks = new Map<Dtype, { mask: Tensor; size: number }>()
+const masks = new Map<string, { mask: Tensor; size: number }>()
 
-/** 0 where query i of `length` sees key j of `context`, else -infinity; the last keys are the queries' own. [length, context] */
-function causalMask(length: number, context: number, dtype: Dtype): Tensor {
-  let known = masks.get(dtype)
+/**
+ * 0 where query i of `length` sees key j of `context`, else -infinity; the last keys are the queries' own. With a window, the nearest so many
+ * keys are seen. [length, context]
+ */
+function causalMask(length: number, context: number, dtype: Dtype, window: number | null): Tensor {
+  const narrow = window !== null && window < context ? window : null
+  const name = `${dtype} ${narrow}`
+  let known = masks.get(name)
   if (!known || known.size < context) {
     known?.mask.dispose()
     const size = Math.max(128, 2 ** Math.ceil(Math.log2(context)))
-    const mask = outsideScopes(() =>
-      scope(() => op.triu(op.full([size, size], Number.NEGATIVE_INFINITY, 'float32'), 1).to(dtype)),
-    )
-    known = { mask, size }
-    masks.set(dtype, known)
+    known = { mask: outsideScopes(() => squareMask(size, dtype, narrow)), size }
+    masks.set(name, known)
   }
   return known.mask.narrow(0, context - length, length).narrow(1, 0, context)
+}
+
+function squareMask(size: number, dtype: Dtype, window: number | null): Tensor {
+  return scope(() => {
+    const unseen = op.full([size, size], Number.NEGATIVE_INFINITY, 'float32')
+    const later = op.triu(unseen, 1)
+    return (window === null ? later : later.add(op.tril(unseen, -window))).to(dtype)
+  })
 }

@@ -1,9 +1,11 @@
 import { op } from '../tensor/operators.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Attention, type Segment, segmentAttention } from './attention.ts'
+import { block } from './block.ts'
 import type { ModelConfig } from './config.ts'
-import { linear, type Parameters, rmsNorm, swiglu, weight } from './layers.ts'
-import { Rope, rotate } from './rope.ts'
+import { linear, norm, type Parameters, softCap, weight } from './layers.ts'
+import { linearModules } from './parameters.ts'
+import { Rope } from './rope.ts'
 
 export type { Parameters } from './layers.ts'
 
@@ -25,17 +27,24 @@ export interface Targets {
   targetRow: Int32Array
 }
 
-/** A decoder-only transformer of the Llama family: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
+/** A decoder-only transformer: embedding, blocks, norm and head, in the form that its configuration says. */
 export class Decoder {
   readonly config: ModelConfig
   /** What is trained and saved: float32, or the type it was loaded in where it is frozen. */
   readonly parameters: Parameters
-  readonly #rope: Rope
+  readonly #ropes: readonly Rope[]
+  readonly #matrices: ReadonlySet<string>
 
   constructor(config: ModelConfig, parameters: Parameters) {
     this.config = config
     this.parameters = parameters
-    this.#rope = new Rope(config.rope, config.headSize)
+    this.#ropes = config.ropes.map((rope) => new Rope(rope))
+    this.#matrices = new Set(linearModules(config).flatMap(({ name }) => [`${name}.weight`, `${name}.bias`]))
+  }
+
+  /** Name of the output head's weight in what computeWeights() gives. */
+  get headName(): string {
+    return headName(this.config)
   }
 
   /**
@@ -45,8 +54,9 @@ export class Decoder {
   computeWeights(compute: Dtype): Parameters {
     const weights: Parameters = new Map()
     for (const [name, parameter] of this.parameters)
-      weights.set(name, isMatrix(name) ? parameter.to(compute) : parameter)
-    if (this.config.tiedHead) weights.set(headName, this.parameters.get(embeddingName)!.to(compute))
+      weights.set(name, this.#matrices.has(name) ? parameter.to(compute) : parameter)
+    if (this.config.tiedHead)
+      weights.set(this.headName, weight(this.parameters, embeddingName(this.config)).to(compute))
     return weights
   }
 
@@ -56,18 +66,28 @@ export class Decoder {
     stream: { tokens: Tensor; positions: Tensor; highestPosition: number },
     attention: Attention,
   ): Tensor {
-    const rope = this.#rope.at(stream.positions, stream.highestPosition)
-    let x = op.embedding(weight(weights, embeddingName), stream.tokens).to('float32')
-    for (let layer = 0; layer < this.config.layers; layer++) x = this.#block(weights, layer, x, rope, attention)
-    return rmsNorm(x, weight(weights, 'model.norm.weight'), this.config.normEpsilon)
+    const { config } = this
+    const rotations = this.#ropes.map((rope) => rope.at(stream.positions, stream.highestPosition))
+    let x = this.#embed(weights, stream.tokens)
+    for (let layer = 0; layer < config.layers; layer++) x = block(x, layer, { config, weights, rotations, attention })
+    return norm(weights, config.names.finalNorm, x, config.norm)
+  }
+
+  /** [tokens, hiddenSize] float32 */
+  #embed(weights: Parameters, tokens: Tensor): Tensor {
+    const table = weight(weights, embeddingName(this.config))
+    const x = op.embedding(table, tokens).to('float32')
+    const { embeddingScale } = this.config
+    return embeddingScale === 1 ? x : x.mul(roundedTo(table.dtype, embeddingScale))
   }
 
   /** Log-probability of each target token, [targets] float32. Logits exist only a chunk of targets at a time. */
   tokenLogps(weights: Parameters, stream: TokenStream & Targets): Tensor {
     const x = this.hidden(weights, streamTensors(stream), segmentAttention(stream.segments))
-    const head = weight(weights, headName)
+    const head = weight(weights, this.headName)
     const states = op.embedding(x, int64(stream.targetPositions)).to(head.dtype)
-    return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows())
+    const cap = this.config.logitSoftCap ?? 0
+    return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows(), cap)
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
@@ -78,57 +98,7 @@ export class Decoder {
 
   /** Logits over the vocabulary, float32 [states, vocabulary]; for sampling and tests. */
   logits(weights: Parameters, states: Tensor): Tensor {
-    const head = weight(weights, headName)
-    return op.linear(states.to(head.dtype), head).to('float32')
-  }
-
-  #block(
-    weights: Parameters,
-    layer: number,
-    x: Tensor,
-    rope: { cos: Tensor; sin: Tensor },
-    attention: Attention,
-  ): Tensor {
-    const prefix = `model.layers.${layer}.`
-    const attended = this.#attention(
-      weights,
-      layer,
-      rmsNorm(x, weight(weights, `${prefix}input_layernorm.weight`), this.config.normEpsilon),
-      rope,
-      attention,
-    )
-    const middle = x.add(attended)
-    return middle.add(
-      this.#feedForward(
-        weights,
-        layer,
-        rmsNorm(middle, weight(weights, `${prefix}post_attention_layernorm.weight`), this.config.normEpsilon),
-      ),
-    )
-  }
-
-  #attention(
-    weights: Parameters,
-    layer: number,
-    x: Tensor,
-    rope: { cos: Tensor; sin: Tensor },
-    attention: Attention,
-  ): Tensor {
-    const { heads, keyValueHeads, headSize } = this.config
-    const prefix = `model.layers.${layer}.self_attn.`
-    const input = x.to(weight(weights, `${prefix}q_proj.weight`).dtype)
-    const project = (name: string, count: number) =>
-      linear(weights, `${prefix}${name}_proj`, input).view(-1, count, headSize)
-    const queries = rotate(project('q', heads), rope).to(input.dtype)
-    const keys = rotate(project('k', keyValueHeads), rope).to(input.dtype)
-    return linear(weights, `${prefix}o_proj`, attention(layer, queries, keys, project('v', keyValueHeads)))
-  }
-
-  #feedForward(weights: Parameters, layer: number, x: Tensor): Tensor {
-    const prefix = `model.layers.${layer}.mlp.`
-    const input = x.to(weight(weights, `${prefix}gate_proj.weight`).dtype)
-    const inner = swiglu(linear(weights, `${prefix}gate_proj`, input), linear(weights, `${prefix}up_proj`, input))
-    return linear(weights, `${prefix}down_proj`, inner)
+    return softCap(linear(weights, this.config.names.head, states).to('float32'), this.config.logitSoftCap)
   }
 
   /** Targets whose logits exist at once: about 32 MB of them in float32. */
@@ -138,15 +108,26 @@ export class Decoder {
 
   dispose(): void {
     for (const parameter of this.parameters.values()) parameter.dispose()
-    this.#rope.dispose()
+    for (const rope of this.#ropes) rope.dispose()
   }
 }
 
-export const embeddingName = 'model.embed_tokens.weight'
-export const headName = 'lm_head.weight'
+export function embeddingName({ names }: ModelConfig): string {
+  return `${names.embedding}.weight`
+}
 
-function isMatrix(name: string): boolean {
-  return name === headName || name.includes('_proj.')
+export function headName({ names }: ModelConfig): string {
+  return `${names.head}.weight`
+}
+
+/** The nearest number that the type holds. */
+function roundedTo(dtype: Dtype, value: number): number {
+  const tensor = Tensor.from([value])
+  const rounded = tensor.to(dtype)
+  const result = rounded.item()
+  tensor.dispose()
+  rounded.dispose()
+  return result
 }
 
 function int64(values: Int32Array): Tensor {

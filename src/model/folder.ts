@@ -10,7 +10,8 @@ import {
   writeSafetensors,
 } from '../tensor/safetensors.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
-import { type ModelConfig, parseModelConfig } from './config.ts'
+import { parseModelConfig } from './architectures/read.ts'
+import type { ModelConfig } from './config.ts'
 import type { Parameters } from './decoder.ts'
 
 const configFile = 'config.json'

@@ -1,5 +1,6 @@
 import { op } from '../tensor/operators.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { Activation, NormConfig } from './config.ts'
 
 /** Weights by their Hugging Face names. */
 export type Parameters = Map<string, Tensor>
@@ -10,18 +11,50 @@ export function weight(weights: Parameters, name: string): Tensor {
   return found
 }
 
-/** x W^T + b with `name`.weight and, where there is one, `name`.bias; x [tokens, in] -> [tokens, out]. */
+/** x W^T + b with `name`.weight and, where there is one, `name`.bias; x [tokens, in], cast to the weight's type -> [tokens, out]. */
 export function linear(weights: Parameters, name: string, x: Tensor): Tensor {
-  return op.linear(x, weight(weights, `${name}.weight`), weights.get(`${name}.bias`) ?? null)
+  const matrix = weight(weights, `${name}.weight`)
+  return op.linear(x.to(matrix.dtype), matrix, weights.get(`${name}.bias`) ?? null)
 }
 
-/** RMSNorm (Zhang & Sennrich, arXiv 1910.07467), in float32; x [tokens, width], scale [width]. */
+/** The norm called `name`, over the last dimension of x, in float32. */
+export function norm(weights: Parameters, name: string, x: Tensor, { kind, epsilon, offset }: NormConfig): Tensor {
+  const scale = weight(weights, `${name}.weight`)
+  if (kind === 'layer') return layerNorm(x, scale, weight(weights, `${name}.bias`), epsilon)
+  return rmsNorm(x, offset === 0 ? scale : scale.to('float32').add(offset), epsilon)
+}
+
+/** RMSNorm (Zhang & Sennrich, arXiv 1910.07467), in float32; x [..., width], scale [width]. */
 export function rmsNorm(x: Tensor, scale: Tensor, epsilon: number): Tensor {
-  const inverse = op.rsqrt(op.meanDims(op.square(x), [-1], true).add(epsilon))
-  return x.mul(inverse).mul(scale)
+  const exact = x.to('float32')
+  const inverse = op.rsqrt(op.meanDims(op.square(exact), [-1], true).add(epsilon))
+  return exact.mul(inverse).mul(scale)
 }
 
-/** silu(gate) up (Shazeer, arXiv 2002.05202), element by element. */
-export function swiglu(gate: Tensor, up: Tensor): Tensor {
-  return gate.silu().mul(up)
+/** LayerNorm (Ba et al., arXiv 1607.06450), in float32; x [..., width], scale and bias [width]. */
+export function layerNorm(x: Tensor, scale: Tensor, bias: Tensor, epsilon: number): Tensor {
+  return op.layerNorm(x.to('float32'), scale.shape, scale.to('float32'), bias.to('float32'), epsilon)
+}
+
+/** c tanh(x / c): what Gemma 2 keeps scores and logits within. */
+export function softCap(x: Tensor, cap: number | null): Tensor {
+  return cap === null ? x : op.tanh(x.div(cap)).mul(cap)
+}
+
+export function activate(x: Tensor, activation: Activation): Tensor {
+  switch (activation) {
+    case 'silu':
+      return x.silu()
+    case 'gelu':
+      return op.gelu(x, 'none')
+    case 'gelu_tanh':
+      return op.gelu(x, 'tanh')
+    case 'relu':
+      return op.clampMin(x, 0)
+  }
+}
+
+/** activation(gate) up (Shazeer, arXiv 2002.05202), element by element. */
+export function gated(gate: Tensor, up: Tensor, activation: Activation): Tensor {
+  return activate(gate, activation).mul(up)
 }

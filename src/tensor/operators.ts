@@ -65,6 +65,8 @@ const rows = {
   sigmoid: aten<Unary>('sigmoid'),
   logSigmoid: aten<Unary>('log_sigmoid'),
   silu: aten<Unary>('silu'),
+  gelu: aten<(self: T, approximate: 'none' | 'tanh') => T>('gelu'),
+  tanh: aten<Unary>('tanh'),
   clampMin: aten<WithNumber>('clamp_min'),
   gtScalar: aten<WithNumber>('gt.Scalar'),
   where: aten<(condition: T, self: T, other: T) => T>('where.self'),
@@ -80,6 +82,7 @@ const rows = {
   allFinite: aten<Unary>('isfinite'),
   all: aten<Unary>('all'),
   // matrices
+  layerNorm: aten<(input: T, shape: Shape, weight: T | null, bias: T | null, epsilon: number) => T>('layer_norm'),
   linear: aten<(input: T, weight: T, bias?: T | null) => T>('linear'),
   matmul: aten<Binary>('matmul'),
   // shape
@@ -95,6 +98,7 @@ const rows = {
   splitWithSizes: aten<(self: T, sizes: Shape, dim?: number) => T[]>('split_with_sizes'),
   outer: aten<Binary>('outer'),
   triu: aten<(self: T, diagonal?: number) => T>('triu'),
+  tril: aten<(self: T, diagonal?: number) => T>('tril'),
   // indexing
   embedding: aten<(weight: T, indices: T) => T>('embedding'),
   indexSelect: aten<(self: T, dim: number, index: T) => T>('index_select'),
@@ -123,7 +127,7 @@ const rows = {
   foreachNorm: aten<(self: readonly T[], order?: number) => T[]>('_foreach_norm.Scalar'),
   foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
   // this project's kernels
-  tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number) => T>('token_logps'),
+  tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number, softCap?: number) => T>('token_logps'),
   adamw:
     prospect<
       (

@@ -3,30 +3,29 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { answer as shortened } from '../../src/infer/answer.ts'
 import { type Sample, type SampleOptions, sample } from '../../src/infer/sample.ts'
+import { parseModelConfig } from '../../src/model/architectures/read.ts'
 import { segmentAttention } from '../../src/model/attention.ts'
-import type { ModelConfig } from '../../src/model/config.ts'
 import { Decoder, streamTensors } from '../../src/model/decoder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
 import { initialParameters } from '../../src/model/parameters.ts'
 import { op } from '../../src/tensor/operators.ts'
 import { liveTensors, noGrad, scope } from '../../src/tensor/scope.ts'
 
-const config: ModelConfig = {
-  vocabularySize: 50,
-  hiddenSize: 24,
-  intermediateSize: 40,
-  layers: 2,
-  heads: 4,
-  keyValueHeads: 2,
-  headSize: 8,
-  normEpsilon: 1e-6,
-  tiedHead: false,
-  attentionBias: false,
-  mlpBias: false,
-  maxPositions: 256,
-  initializerRange: 0.4, // large, so that some tokens are much likelier than others
-  rope: { theta: 10000, scaling: { type: 'default' } },
-}
+const config = parseModelConfig(
+  {
+    model_type: 'llama',
+    vocab_size: 50,
+    hidden_size: 24,
+    intermediate_size: 40,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+    head_dim: 8,
+    max_position_embeddings: 256,
+    initializer_range: 0.4, // large, so that some tokens are much likelier than others
+  },
+  'config.json',
+)
 const decoder = new Decoder(config, initialParameters(config, 3))
 const weights = decoder.computeWeights('float32')
 afterAll(() => decoder.dispose())

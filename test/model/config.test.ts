@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { parseModelConfig } from '../../src/model/config.ts'
+import { parseModelConfig } from '../../src/model/architectures/read.ts'
 
 const llama = {
   model_type: 'llama',
@@ -14,16 +14,26 @@ it('fills in what old configs leave out as transformers does', () => {
   expect(parseModelConfig({ ...llama, num_key_value_heads: null, rope_scaling: null }, 'config.json')).toMatchObject({
     keyValueHeads: 32,
     headSize: 128,
-    normEpsilon: 1e-6,
+    norm: { kind: 'rms', epsilon: 1e-6, offset: 0 },
     tiedHead: false,
-    rope: { theta: 10000, scaling: { type: 'default' } },
+    ropes: [{ theta: 10000, size: 128, scaling: { type: 'default' } }],
   })
 })
 
 it.each([
-  ['another architecture', { model_type: 'mamba' }, 'model_type is "mamba"; supported: llama'],
+  [
+    'another architecture',
+    { model_type: 'mamba' },
+    'model_type is "mamba"; supported: gemma2, gemma3_text, gpt_neox, llama, mistral, phi3, qwen2, qwen3',
+  ],
+  [
+    'a mixture of experts',
+    { model_type: 'mixtral', num_local_experts: 8 },
+    'model_type "mixtral" is a mixture of experts (num_local_experts: 8), which is not supported',
+  ],
+  ['a model that sees images', { model_type: 'gemma3' }, 'model_type is "gemma3"; supported: '],
   ['a missing field', { vocab_size: undefined }, 'vocab_size: '],
-  ['another activation', { hidden_act: 'gelu' }, 'hidden_act: '],
+  ['another activation', { hidden_act: 'mish' }, "hidden_act is 'mish'; supported: silu"],
   [
     'heads that do not divide',
     { num_key_value_heads: 5 },
@@ -34,7 +44,7 @@ it.each([
     { hidden_size: 4000 },
     'the head size must be even, but hidden_size / num_attention_heads is 125',
   ],
-  ['unknown rope scaling', { rope_scaling: { type: 'yarn', factor: 4 } }, "rope scaling 'yarn' is not supported"],
+  ['unknown rope scaling', { rope_scaling: { type: 'ntk', factor: 4 } }, "rope scaling 'ntk' is not supported"],
   [
     'rope scaling in part',
     { rope_parameters: { rope_type: 'llama3', factor: 8 } },

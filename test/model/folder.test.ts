@@ -12,7 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { parseModelConfig } from '../../src/model/config.ts'
+import { parseModelConfig } from '../../src/model/architectures/read.ts'
 import type { Parameters } from '../../src/model/decoder.ts'
 import { type ModelContents, openModelFolder, saveModelFolder, weightsHash } from '../../src/model/folder.ts'
 import { loadDecoder } from '../../src/model/load.ts'

@@ -1,0 +1,100 @@
+import { op } from '../tensor/operators.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Attention } from './attention.ts'
+import type { ModelConfig } from './config.ts'
+import { activate, gated, linear, norm, type Parameters } from './layers.ts'
+import { type Rotation, rotate } from './rope.ts'
+
+/** What a block works with besides its input. `rotations`: one for each of `config.ropes`. */
+export interface BlockContext {
+  config: ModelConfig
+  weights: Parameters
+  rotations: readonly Rotation[]
+  attention: Attention
+}
+
+/** One block of the decoder: x [tokens, hiddenSize] float32 -> the same. */
+export function block(x: Tensor, layer: number, context: BlockContext): Tensor {
+  const { config } = context
+  const { attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm } = config.names.block
+  const normed = (x: Tensor, name: string | null) =>
+    name === null ? x : norm(context.weights, moduleName(config, layer, name), x, config.norm)
+  const attended = normed(attend(normed(x, attentionNorm), layer, context), attentionOutputNorm)
+  const middle = x.add(attended)
+  const read = normed(config.parallelResidual ? x : middle, feedForwardNorm)
+  return middle.add(normed(feedForward(read, layer, context), feedForwardOutputNorm))
+}
+
+/** Full name of a module of a block. */
+export function moduleName({ names }: ModelConfig, layer: number, name: string): string {
+  return `${names.layers}${layer}.${name}`
+}
+
+function attend(x: Tensor, layer: number, context: BlockContext): Tensor {
+  const { config, weights, rotations, attention } = context
+  const { queryNorm, keyNorm, attentionOutput } = config.names.block
+  const { window, rope } = config.attention[layer]!
+  const [queries, keys, values] = queriesKeysValues(x, layer, context)
+  const placed = (x: Tensor, name: string | null) => {
+    const normed = name === null ? x : norm(weights, moduleName(config, layer, name), x, config.norm)
+    return rotate(normed, rotations[rope]!).to(x.dtype)
+  }
+  const form = { scale: config.queryScale, softCap: config.attentionSoftCap, window }
+  const mixed = attention(layer, placed(queries, queryNorm), placed(keys, keyNorm), values, form)
+  return linear(weights, moduleName(config, layer, attentionOutput), mixed)
+}
+
+/** Queries [tokens, heads, headSize], keys and values [tokens, keyValueHeads, headSize]. */
+function queriesKeysValues(
+  x: Tensor,
+  layer: number,
+  { config, weights }: BlockContext,
+): readonly [Tensor, Tensor, Tensor] {
+  const { heads, keyValueHeads, headSize } = config
+  const modules = config.names.block.queryKeyValue
+  const project = (name: string) => linear(weights, moduleName(config, layer, name), x)
+  const asHeads = (x: Tensor, count: number) => x.reshape(-1, count, headSize)
+  if (modules.layout === 'separate') {
+    const { query, key, value } = modules
+    return [
+      asHeads(project(query), heads),
+      asHeads(project(key), keyValueHeads),
+      asHeads(project(value), keyValueHeads),
+    ]
+  }
+  const fused = project(modules.fused)
+  if (modules.layout === 'by-head') {
+    const [queries, keys, values] = op.splitWithSizes(
+      fused.view(-1, heads, 3 * headSize),
+      [headSize, headSize, headSize],
+      2,
+    )
+    return [queries!, keys!, values!]
+  }
+  const keyWidth = keyValueHeads * headSize
+  const [queries, keys, values] = op.splitWithSizes(fused, [heads * headSize, keyWidth, keyWidth], 1)
+  return [asHeads(queries!, heads), asHeads(keys!, keyValueHeads), asHeads(values!, keyValueHeads)]
+}
+
+function feedForward(x: Tensor, layer: number, { config, weights }: BlockContext): Tensor {
+  const modules = config.names.block.feedForward
+  const project = (name: string, x: Tensor) => linear(weights, moduleName(config, layer, name), x)
+  return project(modules.down, inner())
+
+  function inner(): Tensor {
+    switch (modules.layout) {
+      case 'gated':
+        return gated(project(modules.gate, x), project(modules.up, x), config.activation)
+      case 'gated-fused': {
+        const [gate, up] = op.splitWithSizes(
+          project(modules.gateUp, x),
+          [config.intermediateSize, config.intermediateSize],
+          1,
+        )
+        return gated(gate!, up!, config.activation)
+      }
+      case 'plain':
+        return activate(project(modules.up, x), config.activation)
+    }
+  }
+}
