@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Template } from '@huggingface/jinja'
-import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
+import { ChatTemplates, readTemplates, type TemplateOptions } from './chat-template.ts'
+import { createCore, type TokenizerCore } from './tokenizer-core.ts'
 import type { Message } from './types.ts'
 
 /** A model's tokenizer and chat template, from its Hugging Face folder. */
@@ -23,15 +23,20 @@ export interface Tokenizer {
   /** null where the model has no chat template. */
   readonly chatTemplate: string | null
   /** The text of a conversation. Throws where there is no template, or the template refuses. */
-  applyChatTemplate(messages: readonly Message[], options?: { addGenerationPrompt?: boolean }): string
+  applyChatTemplate(messages: readonly Message[], options?: TemplateOptions): string
   /** SHA-256 of all that decides about token ids. */
   readonly hash: string
 }
 
 type Json = Record<string, unknown>
 
+export interface TokenizerOptions {
+  /** A file with a Jinja chat template, used instead of the model's own. */
+  chatTemplate?: string
+}
+
 /** Reads tokenizer.json and the files that go with it. */
-export function loadTokenizer(folder: string): Tokenizer {
+export function loadTokenizer(folder: string, options: TokenizerOptions = {}): Tokenizer {
   const file = join(folder, 'tokenizer.json')
   if (!existsSync(file)) {
     throw new Error(
@@ -54,9 +59,8 @@ export function loadTokenizer(folder: string): Tokenizer {
   const bosToken = named('bos_token')
   const bos = around.length > 0 && around[0] === bosToken ? bosToken : null
   const eos = named('eos_token') ?? idsOf(generation.eos_token_id)[0] ?? null
-  const chatTemplate = readTemplate(folder, config)
-  let template: Template | undefined
-  const tokens = { bos_token: tokenText(config.bos_token) ?? '', eos_token: tokenText(config.eos_token) ?? '' }
+  const sources = options.chatTemplate ? givenTemplate(options.chatTemplate) : readTemplates(folder, config)
+  const templates = new ChatTemplates(sources, tokenTexts(config))
   const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])]
   return {
     encode: (text, { special = false, continues = false } = {}) =>
@@ -68,22 +72,17 @@ export function loadTokenizer(folder: string): Tokenizer {
     bos,
     eos,
     eosIds,
-    chatTemplate,
-    applyChatTemplate(messages, { addGenerationPrompt = false } = {}) {
-      if (chatTemplate === null)
-        throw new Error('the model has no chat template, so prompts and completions must be texts, not messages')
-      template ??= new Template(chatTemplate)
-      return template.render({ messages: [...messages], add_generation_prompt: addGenerationPrompt, ...tokens })
-    },
+    chatTemplate: templates.main,
+    applyChatTemplate: (messages, options) => templates.render(messages, options),
     hash: createHash('sha256')
-      .update(JSON.stringify([definition, config, chatTemplate, eosIds]))
+      .update(JSON.stringify([definition, config, templates.all, eosIds]))
       .digest('hex'),
   }
 }
 
-function readCore(file: string, definition: Json, config: Json): HuggingFaceTokenizer {
+function readCore(file: string, definition: Json, config: Json): TokenizerCore {
   try {
-    return new HuggingFaceTokenizer(definition, config)
+    return createCore(definition, config)
   } catch (error) {
     throw new Error(`${file}: not a tokenizer that can be used: ${(error as Error).message}`)
   }
@@ -93,7 +92,7 @@ function readCore(file: string, definition: Json, config: Json): HuggingFaceToke
  * Encodes a text as it would be encoded behind another one. Only SentencePiece's tokenizers, which begin every text with a space ("\u2581"),
  * need care: the text is put behind a line feed, which merges with nothing in them, and the line feed's tokens are taken off again.
  */
-function continuationOf(core: HuggingFaceTokenizer): (text: string) => number[] {
+function continuationOf(core: TokenizerCore): (text: string) => number[] {
   const encode = (text: string): number[] => core.encode(text, { add_special_tokens: false }).ids
   const first = encode('a')[0]
   const beginsWithSpace = first !== undefined && core.id_to_token(first)?.startsWith('\u2581')
@@ -116,15 +115,21 @@ function idsOf(value: unknown): number[] {
   return (Array.isArray(value) ? value : [value]).filter((id): id is number => typeof id === 'number')
 }
 
-/** A file of its own since transformers 4.43; before that, in tokenizer_config.json, where it may be a list of named ones. */
-function readTemplate(folder: string, config: Json): string | null {
-  const file = join(folder, 'chat_template.jinja')
-  if (existsSync(file)) return readFileSync(file, 'utf8')
-  const { chat_template: template } = config
-  if (typeof template === 'string') return template
-  if (!Array.isArray(template)) return null
-  const named = template as { name?: string; template?: string }[]
-  return (named.find(({ name }) => name === 'default') ?? named[0])?.template ?? null
+/** All special tokens that have a name: `bos_token`, `pad_token`, ... BOS and EOS are empty where there are none, as older templates expect. */
+function tokenTexts(config: Json): Record<string, string> {
+  const named = Object.entries(config).flatMap(([key, value]) => {
+    const text = key.endsWith('_token') ? tokenText(value) : null
+    return text === null ? [] : [[key, text] as const]
+  })
+  return { bos_token: '', eos_token: '', ...Object.fromEntries(named) }
+}
+
+function givenTemplate(file: string): Map<string, string> {
+  try {
+    return new Map([['default', readFileSync(file, 'utf8')]])
+  } catch (error) {
+    throw new Error(`--chat-template ${file}: ${(error as Error).message}`)
+  }
 }
 
 /** The keys of both files; the second one's where both have them. */

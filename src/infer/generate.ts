@@ -23,7 +23,7 @@ export async function* generate(
   { progress, signal }: GenerateHooks = {},
 ): AsyncGenerator<Reply> {
   const folder = openModelFolder(options.model)
-  const tokenizer = loadTokenizer(options.model)
+  const tokenizer = loadTokenizer(options.model, options)
   const named = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
   const prompts = named.map((prompt) => encode(prompt, tokenizer, folder, options))
   setThreads(options.threads ?? null)

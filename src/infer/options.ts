@@ -21,6 +21,7 @@ export const generateOptions = z
       z.boolean().optional(),
       'where the model has one',
     ),
+    chatTemplate: input('--chat-template <file>', 'Jinja chat template', path().optional(), "the model's own"),
     output: input('--output <file>', 'Write the replies to a JSONL file', path().optional(), 'they are printed'),
     maxTokens: sampling('--max-tokens <tokens>', 'Longest reply', count().default(256)),
     temperature: sampling(

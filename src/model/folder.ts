@@ -122,6 +122,8 @@ export interface ModelContents {
   dtype: Dtype
   /** README.md */
   card?: string
+  /** chat_template.jinja, where it is not the source's own. */
+  chatTemplate?: string
   /** A larger model is cut into shards; 5 GB, as Hugging Face does. */
   maxShardBytes?: number
 }
@@ -133,10 +135,11 @@ export async function saveModelFolder(path: string, contents: ModelContents): Pr
 
 /** Writes a model's files into a folder that exists. */
 export function writeModelFiles(folder: string, contents: ModelContents): void {
-  const { source, parameters, dtype, card, maxShardBytes = 5e9 } = contents
+  const { source, parameters, dtype, card, chatTemplate, maxShardBytes = 5e9 } = contents
   for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
   writeFileSync(join(folder, configFile), `${JSON.stringify({ ...source.rawConfig, [dtypeKey]: dtype }, null, 2)}\n`)
+  if (chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), chatTemplate)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const entries = describeTensors(
     folder,

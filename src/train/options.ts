@@ -27,6 +27,12 @@ export const trainOptions = z.strictObject({
     folder().optional(),
     'the starting model',
   ),
+  chatTemplate: essentials(
+    '--chat-template <file>',
+    'Jinja chat template, saved with the result',
+    folder().optional(),
+    "the model's own",
+  ),
 
   loss: nested('What is optimised', {
     type: objective(

@@ -42,7 +42,7 @@ export async function openSession(
   for (const warning of inspectEngine().warnings) progress?.log(warning)
   const objective = makeObjective(options.loss)
   const source = openModelFolder(options.model)
-  const tokenizer = loadTokenizer(options.model)
+  const tokenizer = loadTokenizer(options.model, options)
   const modelHash = await weightsHash(source)
   const data = await prepareData(options, objective, tokenizer, modelHash, progress)
   for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)

@@ -204,10 +204,11 @@ class Loop {
   }
 
   async #save(): Promise<string> {
-    const { source, trainer, directory, options, data } = this.#session
+    const { source, trainer, directory, options, data, tokenizer } = this.#session
     const { parameters } = trainer.decoder
     const card = modelCard(options, data.facts, this.#evaluations())
-    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card })
+    const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
+    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card, chatTemplate })
     return directory.model
   }
 

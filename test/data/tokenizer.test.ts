@@ -159,7 +159,53 @@ describe('chat templates', () => {
   test('that are missing are an error only where they are needed', () => {
     const tokenizer = loadTokenizer(byteFolder())
     expect(tokenizer.chatTemplate).toBeNull()
-    expect(() => tokenizer.applyChatTemplate(messages)).toThrow('prompts and completions must be texts')
+    expect(() => tokenizer.applyChatTemplate(messages)).toThrow(
+      /must be texts, not messages; or pass --chat-template <file>/,
+    )
+  })
+
+  test("may be given from a file, instead of the model's own", () => {
+    const folder = byteFolder({ config: { chat_template: 'own' } })
+    write(folder, 'given.jinja', 'given {{ messages[0].content }}')
+    const tokenizer = loadTokenizer(folder, { chatTemplate: join(folder, 'given.jinja') })
+    expect(tokenizer.applyChatTemplate(messages)).toBe('given Hi')
+    expect(tokenizer.hash).not.toBe(loadTokenizer(folder).hash)
+    expect(() => loadTokenizer(folder, { chatTemplate: join(folder, 'none.jinja') })).toThrow(
+      /--chat-template .*none\.jinja/,
+    )
+  })
+
+  test('strip the characters that they name, as Python does, and its white space', () => {
+    const template =
+      "{% for m in messages %}[{{ m.content.lstrip('-*') }}|{{ m.content.strip() }}|{{ m.content | trim }}]{% endfor %}"
+    const tokenizer = loadTokenizer(byteFolder({ config: { chat_template: template } }))
+    const render = (content: string) => tokenizer.applyChatTemplate([{ role: 'user', content }])
+    expect(render('-*- a -')).toBe('[ a -|-*- a -|-*- a -]')
+    expect(render('\u0085\x1c a\ufeff')).toBe('[\u0085\x1c a\ufeff|a\ufeff|a\ufeff]')
+  })
+
+  test('of another name, or with variables of their own, are used where asked', () => {
+    const chat_template = [
+      { name: 'default', template: "{{ 'plain' if tools is none else 'tools' }}" },
+      { name: 'tool_use', template: '{{ tools[0].name }}' },
+      { name: 'rag', template: '{{ extra }}' },
+    ]
+    const tokenizer = loadTokenizer(byteFolder({ config: { chat_template } }))
+    expect(tokenizer.applyChatTemplate(messages)).toBe('plain')
+    expect(tokenizer.applyChatTemplate(messages, { tools: [{ name: 'weather' }] })).toBe('weather')
+    expect(tokenizer.applyChatTemplate(messages, { template: 'rag', variables: { extra: 7 } })).toBe('7')
+    expect(() => tokenizer.applyChatTemplate(messages, { template: 'x' })).toThrow(
+      "no chat template is named 'x'; there are default, tool_use, rag",
+    )
+  })
+
+  test('of additional_chat_templates/ stand beside the one of the folder', () => {
+    const folder = byteFolder({ files: { 'chat_template.jinja': 'plain' } })
+    mkdirSync(join(folder, 'additional_chat_templates'))
+    write(folder, 'additional_chat_templates/tool_use.jinja', 'tools')
+    const tokenizer = loadTokenizer(folder)
+    expect(tokenizer.applyChatTemplate(messages)).toBe('plain')
+    expect(tokenizer.applyChatTemplate(messages, { tools: [] })).toBe('tools')
   })
 })
 
