@@ -180,7 +180,9 @@ class Batch {
   /** The model's hidden states, [tokens, hiddenSize]. */
   #states(tokens: Int32Array, places: readonly Place[], attention: Attention): Tensor {
     const positions = Int32Array.from(places, ({ position }) => position)
-    return this.#decoder.hidden(this.#weights, streamTensors({ tokens, positions }), attention)
+    const lengths = Int32Array.from(places, ({ slot }) => this.#rows[slot]!.prompt.length + this.#rows[slot]!.limit)
+    const stream = { ...streamTensors({ tokens, positions }), rows: { positions, lengths } }
+    return this.#decoder.hidden(this.#weights, stream, attention)
   }
 
   /** Gives each row its next token, by the hidden state of its last, [rows, hiddenSize]. */

@@ -5,7 +5,7 @@ import { block } from './block.ts'
 import type { ModelConfig } from './config.ts'
 import { linear, norm, type Parameters, softCap, weight } from './layers.ts'
 import { linearModules } from './parameters.ts'
-import { Rope } from './rope.ts'
+import { Rope, type StreamPositions } from './rope.ts'
 
 export type { Parameters } from './layers.ts'
 
@@ -27,16 +27,27 @@ export interface Targets {
   targetRow: Int32Array
 }
 
+export interface DecoderOptions {
+  contextTokens?: number | null
+}
+
 /** A decoder-only transformer: embedding, blocks, norm and head, in the form that its configuration says. */
 export class Decoder {
   readonly config: ModelConfig
   /** What is trained and saved: float32, or the type it was loaded in where it is frozen. */
   readonly parameters: Parameters
+  readonly contextTokens: number | null
   readonly #ropes: readonly Rope[]
   readonly #matrices: ReadonlySet<string>
 
-  constructor(config: ModelConfig, parameters: Parameters) {
+  /**
+   * `contextTokens`: the longest row that the model is used with. Only rotary embeddings whose frequencies depend on the length of a row
+   * (dynamic, longrope) ask for it: with it, a row's result does not depend on the rows beside it. Where it is null, the longest row of
+   * each stream decides, as in transformers.
+   */
+  constructor(config: ModelConfig, parameters: Parameters, { contextTokens = null }: DecoderOptions = {}) {
     this.config = config
+    this.contextTokens = contextTokens
     this.parameters = parameters
     this.#ropes = config.ropes.map((rope) => new Rope(rope))
     this.#matrices = new Set(linearModules(config).flatMap(({ name }) => [`${name}.weight`, `${name}.bias`]))
@@ -61,13 +72,9 @@ export class Decoder {
   }
 
   /** Hidden states after the last norm, [tokens, hiddenSize] float32. `weights` from computeWeights(). */
-  hidden(
-    weights: Parameters,
-    stream: { tokens: Tensor; positions: Tensor; highestPosition: number },
-    attention: Attention,
-  ): Tensor {
+  hidden(weights: Parameters, stream: StreamPositions & { tokens: Tensor }, attention: Attention): Tensor {
     const { config } = this
-    const rotations = this.#ropes.map((rope) => rope.at(stream.positions, stream.highestPosition))
+    const rotations = this.#ropes.map((rope) => rope.at(stream, this.contextTokens))
     let x = this.#embed(weights, stream.tokens)
     for (let layer = 0; layer < config.layers; layer++) x = block(x, layer, { config, weights, rotations, attention })
     return norm(weights, config.names.finalNorm, x, config.norm)

@@ -43,9 +43,14 @@ export function ropeAmplitude({ scaling }: RopeConfig): number {
   return 'attentionFactor' in scaling ? scaling.attentionFactor : 1
 }
 
+/** Whether the frequencies depend on how long a row is. */
+export function dependsOnLength({ scaling }: RopeConfig): boolean {
+  return scaling.type === 'dynamic' || scaling.type === 'longrope'
+}
+
 /**
- * Length of context that the frequencies depend on, for rows of at most `tokens` tokens: rows with the same answer have the same frequencies.
- * 0 where they depend on none.
+ * The length that the frequencies are made for, for a row of so many tokens: rows with the same answer have the same frequencies. 0 where the
+ * length does not matter.
  */
 export function ropeRegime({ scaling }: RopeConfig, tokens: number): number {
   if (scaling.type === 'dynamic') return Math.max(tokens, scaling.maxPositions)

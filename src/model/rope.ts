@@ -1,12 +1,21 @@
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { type RopeConfig, ropeAmplitude, ropeFrequencies, ropeRegime } from './frequencies.ts'
+import { dependsOnLength, type RopeConfig, ropeAmplitude, ropeFrequencies, ropeRegime } from './frequencies.ts'
 
 /** Cosines and sines of some positions, each [tokens, 1, size]. */
 export interface Rotation {
   cos: Tensor
   sin: Tensor
+}
+
+/** Where the tokens of a stream stand in their rows. */
+export interface StreamPositions {
+  /** int64 [tokens] */
+  positions: Tensor
+  highestPosition: number
+  /** The positions again, and how long the row of each token may become: where given, a row is turned by its own length. */
+  rows?: { positions: Int32Array; lengths: Int32Array }
 }
 
 /**
@@ -21,13 +30,27 @@ export class Rope {
     this.#config = config
   }
 
-  /**
-   * `positions`: int64 [tokens], none over `highest`. `context`: tokens of the longest row, which dynamic and longrope scaling depend on;
-   * where it is not given, that of these positions, as in transformers.
-   */
-  at(positions: Tensor, highest: number, context = highest + 1): Rotation {
-    const { cos, sin } = this.#upTo(highest + 1, ropeRegime(this.#config, context))
+  /** `contextTokens`: the length that the frequencies are made for, where they depend on one. */
+  at(stream: StreamPositions, contextTokens: number | null): Rotation {
+    const { positions, highestPosition: highest, rows } = stream
+    if (rows && contextTokens === null && dependsOnLength(this.#config)) return this.#byRow(rows)
+    const { cos, sin } = this.#upTo(highest + 1, ropeRegime(this.#config, contextTokens ?? highest + 1))
     return { cos: op.unsqueeze(cos.indexSelect(0, positions), 1), sin: op.unsqueeze(sin.indexSelect(0, positions), 1) }
+  }
+
+  /** Each token by the frequencies for its own row's length. */
+  #byRow({ positions, lengths }: NonNullable<StreamPositions['rows']>): Rotation {
+    const half = this.#config.size / 2
+    const known = new Map<number, Float32Array>()
+    const angles = new Float32Array(positions.length * half)
+    for (const [token, position] of positions.entries()) {
+      const regime = ropeRegime(this.#config, lengths[token]!)
+      const frequencies = known.get(regime) ?? ropeFrequencies(this.#config, regime)
+      known.set(regime, frequencies)
+      for (let i = 0; i < half; i++) angles[token * half + i] = position * frequencies[i]!
+    }
+    const { cos, sin } = turns(Tensor.from(angles, [positions.length, half]), ropeAmplitude(this.#config))
+    return { cos: op.unsqueeze(cos, 1), sin: op.unsqueeze(sin, 1) }
   }
 
   #upTo(positions: number, regime: number): Rotation {
@@ -63,10 +86,12 @@ export function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
 }
 
 function tables(frequencies: Float32Array, positions: number, amplitude: number): Rotation {
-  return scope(() => {
-    const angles = op.outer(op.arange(positions, 'float32'), Tensor.from(frequencies))
-    const both = op.cat([angles, angles], 1)
-    const [cos, sin] = [op.cos(both), op.sin(both)]
-    return amplitude === 1 ? { cos, sin } : { cos: cos.mul(amplitude), sin: sin.mul(amplitude) }
-  })
+  return scope(() => turns(op.outer(op.arange(positions, 'float32'), Tensor.from(frequencies)), amplitude))
+}
+
+/** Angles [n, size / 2] -> cosines and sines [n, size]. */
+function turns(angles: Tensor, amplitude: number): Rotation {
+  const both = op.cat([angles, angles], 1)
+  const [cos, sin] = [op.cos(both), op.sin(both)]
+  return amplitude === 1 ? { cos, sin } : { cos: cos.mul(amplitude), sin: sin.mul(amplitude) }
 }
