@@ -58,6 +58,14 @@ export function ropeRegime({ scaling }: RopeConfig, tokens: number): number {
   return 0
 }
 
+/** What a model's results depend on, of the length of rows: equal texts, equal results. Empty for most models. */
+export function lengthRegimes({ ropes }: { ropes: readonly RopeConfig[] }, tokens: number): string {
+  return ropes
+    .filter(dependsOnLength)
+    .map((rope) => `,${ropeRegime(rope, tokens)}`)
+    .join('')
+}
+
 /**
  * Turn in radians a position, for each pair of elements: theta^(-2i / size), stretched as the scaling says, for rows of at most `tokens`
  * tokens. Float32, as the models were trained with. [size / 2]

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { makeObjective } from '../loss/index.ts'
 import { type ModelFolder, openModelFolder, weightsHash } from '../model/folder.ts'
+import { lengthRegimes } from '../model/frequencies.ts'
 import { loadDecoder } from '../model/load.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
@@ -53,7 +54,7 @@ export async function openSession(
     const reference = objective.needs.reference
       ? await referencesOf(options, source, modelHash, data, { signal, progress })
       : null
-    const decoder = loadDecoder(source, 'float32')
+    const decoder = loadDecoder(source, 'float32', { contextTokens: options.maxLength })
     for (const parameter of decoder.parameters.values()) parameter.withGrad()
     const optimizer = new AdamW(decoder.parameters, options.optimizer)
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
@@ -117,9 +118,10 @@ async function referencesOf(
   hooks: Pick<TrainHooks, 'signal' | 'progress'>,
 ): Promise<{ train: ReferenceLogps; heldOut: ReferenceLogps | null }> {
   const model = options.reference === undefined ? source : openModelFolder(options.reference)
-  const hash = options.reference === undefined ? sourceHash : await weightsHash(model)
+  const weights = options.reference === undefined ? sourceHash : await weightsHash(model)
+  const hash = weights + lengthRegimes(model.config, options.maxLength)
   const shared = { compute: computeType(options), microBatchTokens: options.microBatchTokens }
-  const load = () => loadDecoder(model, 'float32')
+  const load = () => loadDecoder(model, 'float32', { contextTokens: options.maxLength })
   const settings = { cache: options.cache, ...hooks }
   const ofTrain = await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)
   if (!heldOutPlan) return { train: ofTrain, heldOut: null }
