@@ -2,7 +2,7 @@
 //   node scripts/setup.mjs [--only packages]
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findLibtorch, findOpenmpBlas, hasProgram } from './libtorch.mjs'
@@ -114,6 +114,7 @@ async function compileAddon(libtorch, say) {
 async function compileTypeScript(say) {
   if (!existsSync(join(root, 'src')) || distIsCurrent()) return ['up to date']
   say('tsc')
+  if (!existsSync(join(root, 'dist'))) rmSync(join(build, 'tsc.tsbuildinfo'), { force: true }) // says that all is there
   await command(
     process.execPath,
     [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')],

@@ -1,0 +1,30 @@
+// The matrix-multiply peak of this project's libtorch: best of a few big products, in FLOP/s, by precision. Prints one JSON line.
+import { setThreads } from '../../dist/tensor/engine.js'
+import { op } from '../../dist/tensor/operators.js'
+import { scope } from '../../dist/tensor/scope.js'
+
+setThreads(Number(process.argv[2]))
+const sizes = [
+  [2048, 2048, 2048],
+  [4096, 2048, 2048],
+  [2048, 1536, 4608],
+  [4096, 4096, 4096],
+]
+
+function best(dtype) {
+  let peak = 0
+  for (const [m, k, n] of sizes) {
+    scope(() => {
+      const a = op.ones([m, k], dtype)
+      const b = op.ones([k, n], dtype)
+      for (let i = 0; i < 4; i++) {
+        const began = performance.now()
+        scope(() => a.matmul(b))
+        peak = Math.max(peak, (2 * m * k * n) / ((performance.now() - began) / 1000))
+      }
+    })
+  }
+  return peak
+}
+
+console.log(JSON.stringify({ float32: best('float32'), bf16: best('bfloat16') }))
