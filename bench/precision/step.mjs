@@ -2,7 +2,7 @@
 // node bench/precision/step.mjs float32|bfloat16 kto|sft <steps>
 import { makePlan } from '../../dist/data/plan.js'
 import { makeObjective } from '../../dist/loss/index.js'
-import { parseModelConfig } from '../../dist/model/config.js'
+import { parseModelConfig } from '../../dist/model/architectures/read.js'
 import { Decoder } from '../../dist/model/decoder.js'
 import { initialParameters } from '../../dist/model/parameters.js'
 import { inspectEngine, memoryUse } from '../../dist/tensor/engine.js'

@@ -1,6 +1,6 @@
 // A trainer on fresh weights, without files: for benches of the step itself.
 import { makeObjective } from '../../dist/loss/index.js'
-import { parseModelConfig } from '../../dist/model/config.js'
+import { parseModelConfig } from '../../dist/model/architectures/read.js'
 import { Decoder } from '../../dist/model/decoder.js'
 import { initialParameters } from '../../dist/model/parameters.js'
 import { inspectEngine, setThreads } from '../../dist/tensor/engine.js'
