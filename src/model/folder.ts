@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto'
-import { copyFileSync, createReadStream, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { replaceDirectory } from '../tensor/atomic.ts'
 import {
@@ -185,14 +184,4 @@ function cutIntoShards(entries: readonly TensorEntry[], maxBytes: number): Tenso
     room -= entry.bytes
   }
   return shards
-}
-
-/** SHA-256 over configuration and weights: equal where the model computes the same. */
-export async function weightsHash({ path, rawConfig, weightFiles }: ModelFolder): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(rawConfig))
-  for (const name of weightFiles) {
-    for await (const chunk of createReadStream(join(path, name), { highWaterMark: 1 << 22 }))
-      hash.update(chunk as Buffer)
-  }
-  return hash.digest('hex')
 }

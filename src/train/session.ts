@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { makeObjective } from '../loss/index.ts'
-import { type ModelFolder, openModelFolder, weightsHash } from '../model/folder.ts'
+import { type ModelFolder, openModelFolder } from '../model/folder.ts'
 import { lengthRegimes } from '../model/frequencies.ts'
 import { loadDecoder } from '../model/load.ts'
+import { weightsHash } from '../model/weights-hash.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import { hasBfloat16 } from '../tensor/processor.ts'
@@ -14,7 +15,7 @@ import type { HeldOut } from './evaluation.ts'
 import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
-import { referenceLogps } from './reference.ts'
+import { defaultCache, referenceLogps } from './reference.ts'
 import type { TrainHooks } from './run.ts'
 import { RunDirectory } from './run-directory.ts'
 import type { Trainer } from './step.ts'
@@ -44,7 +45,7 @@ export async function openSession(
   const objective = makeObjective(options.loss)
   const source = openModelFolder(options.model)
   const tokenizer = loadTokenizer(options.model, options)
-  const modelHash = await weightsHash(source)
+  const modelHash = await weightsHash(source, options.cache ?? defaultCache())
   const data = await prepareData(options, objective, tokenizer, modelHash, progress)
   for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)
   signal?.throwIfAborted()
@@ -118,7 +119,8 @@ async function referencesOf(
   hooks: Pick<TrainHooks, 'signal' | 'progress'>,
 ): Promise<{ train: ReferenceLogps; heldOut: ReferenceLogps | null }> {
   const model = options.reference === undefined ? source : openModelFolder(options.reference)
-  const weights = options.reference === undefined ? sourceHash : await weightsHash(model)
+  const weights =
+    options.reference === undefined ? sourceHash : await weightsHash(model, options.cache ?? defaultCache())
   const hash = weights + lengthRegimes(model.config, options.maxLength)
   const shared = { compute: computeType(options), microBatchTokens: options.microBatchTokens }
   const load = () => loadDecoder(model, 'float32', { contextTokens: options.maxLength })
