@@ -1,6 +1,7 @@
 import { encodePrompt } from '../data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Message } from '../data/types.ts'
+import { localModel } from '../hub/inputs.ts'
 import { type ModelFolder, openModelFolder } from '../model/folder.ts'
 import { loadDecoder } from '../model/load.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
@@ -22,8 +23,9 @@ export async function* generate(
   options: ResolvedGenerateOptions,
   { progress, signal }: GenerateHooks = {},
 ): AsyncGenerator<Reply> {
-  const folder = openModelFolder(options.model)
-  const tokenizer = loadTokenizer(options.model, options)
+  const model = await localModel(options.model, { progress, signal })
+  const folder = openModelFolder(model)
+  const tokenizer = loadTokenizer(model, options)
   const named = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
   const prompts = named.map((prompt) => encode(prompt, tokenizer, folder, options))
   setThreads(options.threads ?? null)

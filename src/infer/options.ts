@@ -12,7 +12,11 @@ const path = () => z.string().min(1)
 /** Every option of `prospect generate`. */
 export const generateOptions = z
   .strictObject({
-    model: input('--model <folder>', 'Folder of the model, in Hugging Face format', path()),
+    model: input(
+      '--model <folder>',
+      'Model: a folder in Hugging Face format, or org/name[@revision] on the hub',
+      path(),
+    ),
     prompt: input('--prompt <text...>', 'Prompt or prompts to answer', textList().optional(), '--prompts is read'),
     prompts: input('--prompts <file>', 'JSONL file with a prompt in each row', path().optional(), '--prompt is used'),
     chat: input(

@@ -18,15 +18,18 @@ const folder = () => z.string().min(1)
  * are those of the paper's later versions (arXiv 2402.01306v4: AdamW, 5e-6, batch 32) and torch's where it names none.
  */
 export const trainOptions = z.strictObject({
-  model: essentials('--model <folder>', 'Folder of the starting model, in Hugging Face format', folder()),
-  data: essentials('--data <file...>', 'Feedback file or files: prompt, completion and label in each row', textList()),
-  output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
-  reference: essentials(
-    '--reference <folder>',
-    'Folder of the reference model',
-    folder().optional(),
-    'the starting model',
+  model: essentials(
+    '--model <folder>',
+    'Starting model: a folder in Hugging Face format, or org/name[@revision] on the hub',
+    folder(),
   ),
+  data: essentials(
+    '--data <file...>',
+    'Feedback: files with prompt, completion and label in each row, or org/name[@revision][:path] on the hub',
+    textList(),
+  ),
+  output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
+  reference: essentials('--reference <folder>', 'Reference model', folder().optional(), 'the starting model'),
   chatTemplate: essentials(
     '--chat-template <file>',
     'Jinja chat template, saved with the result',

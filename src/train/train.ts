@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
 import { setImmediate } from 'node:timers/promises'
+import type { HubHooks } from '../hub/download.ts'
+import { localData, localModel } from '../hub/inputs.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { saveModelFolder } from '../model/folder.ts'
 import { OptionError, validate } from '../options/validate.ts'
@@ -9,7 +11,7 @@ import { batchOf } from './batches.ts'
 import { modelCard } from './card.ts'
 import { writeCheckpoint } from './checkpoint.ts'
 import { evaluate, rewardAt } from './evaluation.ts'
-import { type TrainOptions, trainOptions } from './options.ts'
+import { type ResolvedTrainOptions, type TrainOptions, trainOptions } from './options.ts'
 import { withComputeWeights } from './passes.ts'
 import { meansByLabel, rewardStatistics } from './rewards.ts'
 import type { Evaluation, Run, StepMetrics, Summary, TrainHooks } from './run.ts'
@@ -40,10 +42,22 @@ export async function train(
   const resumed = hooks.resume === undefined ? null : new RunDirectory(hooks.resume)
   if (resumed && existsSync(resumed.model))
     throw new OptionError(`resume: this run is complete; its model is ${resumed.model}`)
-  const resolved = resumed ? resumed.readOptions() : validate(trainOptions, options)
+  const resolved = resumed ? resumed.readOptions() : await fetched(validate(trainOptions, options), hooks)
   const path = resumed?.path ?? resolved.output ?? defaultOutput(resolved.loss.type)
   const session = await openSession({ ...resolved, output: path }, path, hooks)
   return start(session, hooks, sampler)
+}
+
+/** With folders and files in place of names on the hub: config.yaml then says which commit was fetched, and a resumed run uses it. */
+async function fetched(options: ResolvedTrainOptions, hooks: HubHooks): Promise<ResolvedTrainOptions> {
+  const { model, reference, data, evaluation } = options
+  return {
+    ...options,
+    model: await localModel(model, hooks),
+    ...(reference !== undefined && { reference: await localModel(reference, hooks) }),
+    data: await localData(data, hooks),
+    evaluation: { ...evaluation, ...(evaluation.data && { data: await localData(evaluation.data, hooks) }) },
+  }
 }
 
 function defaultOutput(loss: string): string {
@@ -206,7 +220,7 @@ class Loop {
   async #save(): Promise<string> {
     const { source, trainer, directory, options, data, tokenizer } = this.#session
     const { parameters } = trainer.decoder
-    const card = modelCard(options, data.facts, this.#evaluations())
+    const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'))
     const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
     await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card, chatTemplate })
     return directory.model
