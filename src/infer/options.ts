@@ -14,7 +14,7 @@ export const generateOptions = z
   .strictObject({
     model: input(
       '--model <folder>',
-      'Model: a folder in Hugging Face format, or org/name[@revision] on the hub',
+      'Folder of the model, in Hugging Face format, or org/name[@revision] on the hub',
       path(),
     ),
     prompt: input('--prompt <text...>', 'Prompt or prompts to answer', textList().optional(), '--prompts is read'),

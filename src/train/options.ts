@@ -20,12 +20,12 @@ const folder = () => z.string().min(1)
 export const trainOptions = z.strictObject({
   model: essentials(
     '--model <folder>',
-    'Starting model: a folder in Hugging Face format, or org/name[@revision] on the hub',
+    'Folder of the starting model, in Hugging Face format, or org/name[@revision] on the hub',
     folder(),
   ),
   data: essentials(
     '--data <file...>',
-    'Feedback: files with prompt, completion and label in each row, or org/name[@revision][:path] on the hub',
+    'Feedback file or files: prompt, completion and label in each row; or org/name[@revision][:path] on the hub',
     textList(),
   ),
   output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
