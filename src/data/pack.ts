@@ -100,27 +100,47 @@ function byPrompt(sequences: readonly Sequence[]): Sequence[][] {
   return [...groups.values()]
 }
 
+/** Sequences of one unit together; units whose first sequences share a prompt come one after the other. */
+function unitsByPrompt(sequences: readonly Sequence[]): Sequence[][] {
+  const units = new Map<number | Sequence, Sequence[]>()
+  for (const sequence of sequences) {
+    const unit = units.get(sequence.unit ?? sequence)
+    if (unit) unit.push(sequence)
+    else units.set(sequence.unit ?? sequence, [sequence])
+  }
+  return byPrompt([...units.values()].map((unit) => unit[0]!)).flatMap((group) =>
+    group.map((first) => units.get(first.unit ?? first)!),
+  )
+}
+
 /**
- * Cuts sequences into micro-batches of at most `tokenBudget` packed tokens; a sequence that is longer goes alone. Those that share a prompt
- * stay together as far as the budget allows.
+ * Cuts sequences into micro-batches of at most `tokenBudget` packed tokens; a unit that is longer goes alone (a unit is one sequence, or those that
+ * share a `unit` number). Those that share a prompt stay together as far as the budget allows.
  */
 export function microBatches(sequences: readonly Sequence[], tokenBudget: number): Sequence[][] {
   const batches: Sequence[][] = []
   let batch: Sequence[] = []
   let tokens = 0
-  let previous: number | null = null
-  for (const sequence of byPrompt(sequences).flat()) {
-    const own = sequence.completion.length - 1
-    const cost = sequence.promptGroup === previous ? own : own + sequence.prompt.length
+  for (const unit of unitsByPrompt(sequences)) {
+    const cost = packedTokens(unit, batch.at(-1)?.promptGroup)
     if (batch.length > 0 && tokens + cost > tokenBudget) {
       batches.push(batch)
       batch = []
       tokens = 0
     }
-    tokens += batch.length === 0 ? own + sequence.prompt.length : cost
-    batch.push(sequence)
-    previous = sequence.promptGroup
+    tokens += batch.length === 0 ? packedTokens(unit) : cost
+    batch.push(...unit)
   }
   if (batch.length > 0) batches.push(batch)
   return batches
+}
+
+/** Tokens that sequences add to a stream that ends with a prompt of the group `previous`. */
+function packedTokens(unit: readonly Sequence[], previous?: number): number {
+  let last = previous
+  return unit.reduce((sum, { prompt, completion, promptGroup }) => {
+    const own = completion.length - 1 + (promptGroup === last ? 0 : prompt.length)
+    last = promptGroup
+    return sum + own
+  }, 0)
 }

@@ -11,6 +11,10 @@ export interface PlanOptions {
   maxSteps?: number
   /** Whether each row gets a mismatched partner. */
   mismatched: boolean
+  /** Blocks of so many rows in which every row gets all the partners that fit, rather than one of the batch. */
+  mismatchedBlock?: number | undefined
+  /** The examples are pairs, those with equal `pair` numbers: a batch holds whole ones. */
+  pairs?: boolean
 }
 
 /** Which examples each step takes, and with which mismatched partners: a pure function of its options. */
@@ -28,16 +32,31 @@ export interface PlannedBatch {
   rows: readonly number[]
   /** For each row, the example whose completion is its y': of another prompt, and another text. null where the data set has none. */
   partners: readonly (number | null)[]
+  /** All mismatched pairs of the step, by example index: `partners`, or all of a block. */
+  mismatches: readonly Mismatch[]
+}
+
+/** A row, and the example whose completion it is paired with. */
+export interface Mismatch {
+  row: number
+  partner: number
 }
 
 /**
  * Every epoch is a new shuffle. Partners come from the row's own batch where it has any that fit, used about equally often, else from the
  * rows that follow it in the epoch; so z0 is estimated over as many distinct pairs as the batch has rows.
  */
-export function makePlan({ examples, seed, epochs, batchSize, maxSteps, mismatched }: PlanOptions): Plan {
-  const stepsPerEpoch = Math.ceil(examples.length / batchSize)
+export function makePlan(options: PlanOptions): Plan {
+  const { examples, seed, epochs, maxSteps, mismatched, mismatchedBlock } = options
+  const units = options.pairs ? pairUnits(examples) : examples.map((_, index) => [index])
+  const unitsInBatch = Math.max(1, Math.floor(options.batchSize / (options.pairs ? 2 : 1)))
+  const stepsPerEpoch = Math.ceil(units.length / unitsInBatch)
   const steps = Math.min(stepsPerEpoch * epochs, maxSteps ?? Number.POSITIVE_INFINITY)
-  const orderOf = remembered((epoch) => new Random('plan', seed, epoch).permutation(examples.length))
+  const batchSize = unitsInBatch * (options.pairs ? 2 : 1)
+  const orderOf = remembered((epoch) => {
+    const order = new Random('plan', seed, epoch).permutation(units.length)
+    return options.pairs ? Int32Array.from(Array.from(order).flatMap((unit) => units[unit]!)) : order
+  })
   const partnersExist = mismatched && hasMismatch(examples)
   const batch = remembered((step): PlannedBatch => {
     const epoch = Math.floor(step / stepsPerEpoch)
@@ -45,7 +64,13 @@ export function makePlan({ examples, seed, epochs, batchSize, maxSteps, mismatch
     const start = (step % stepsPerEpoch) * batchSize
     const rows = Array.from(order.subarray(start, start + batchSize))
     const partners = partnersExist ? choosePartners(examples, order, start, rows.length) : rows.map(() => null)
-    return { epoch, rows, partners }
+    const single = rows.flatMap((row, i) => (partners[i] == null ? [] : [{ row, partner: partners[i] }]))
+    return {
+      epoch,
+      rows,
+      partners,
+      mismatches: mismatchedBlock ? allOfBlocks(examples, single, mismatchedBlock) : single,
+    }
   })
   return {
     steps,
@@ -57,6 +82,29 @@ export function makePlan({ examples, seed, epochs, batchSize, maxSteps, mismatch
       return batch(step)
     },
   }
+}
+
+/** The indices of each pair's two examples, the chosen first. Throws for an example that is not half of one. */
+function pairUnits(examples: readonly Example[]): number[][] {
+  const units = new Map<number | undefined, number[]>()
+  for (const { index, pair, desirable } of examples) {
+    const unit = units.get(pair) ?? []
+    units.set(pair, desirable ? [index, ...unit] : [...unit, index])
+  }
+  const whole = [...units.values()]
+  if (units.has(undefined) || whole.some((unit) => unit.length !== 2))
+    throw new Error('a plan of pairs needs pairs only')
+  return whole
+}
+
+/** Every mismatch within blocks of rows; a row that has none there keeps its single one. */
+function allOfBlocks(examples: readonly Example[], single: readonly Mismatch[], block: number): Mismatch[] {
+  return single.flatMap((own, i) => {
+    const start = i - (i % block)
+    const others = single.slice(start, start + block).map(({ row }) => row)
+    const all = others.filter((other) => fits(examples, own.row, other))
+    return all.length === 0 ? [own] : all.map((partner) => ({ row: own.row, partner }))
+  })
 }
 
 /** Keeps the last result. */

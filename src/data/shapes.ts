@@ -7,7 +7,7 @@ type Fields = Record<string, unknown>
 
 /**
  * The judged completions in one object of a file: one where it has a completion, two (desirable first) where it has a pair. Throws saying what
- * is wrong with it. Known: `{prompt, completion, label}`, `{messages, label}`, `{prompt?, chosen, rejected}`; texts are strings or chat messages.
+ * is wrong with it. Known: `{prompt, completion, label}`, `{messages, label}`, `{prompt?, chosen, rejected}`, each with a `weight` where it has one; texts are strings or chat messages.
  */
 export function rowsOf(value: unknown, needLabels: boolean): Row[] {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
@@ -16,7 +16,15 @@ export function rowsOf(value: unknown, needLabels: boolean): Row[] {
   const fields = value as Fields
   if ('chosen' in fields || 'rejected' in fields) return pairOf(fields)
   const { prompt, completion } = 'messages' in fields ? splitMessages(fields) : givenTexts(fields)
-  return [{ prompt, completion, label: needLabels || fields.label !== undefined ? labelOf(fields) : true }]
+  const label = needLabels || fields.label !== undefined ? labelOf(fields) : true
+  return [{ prompt, completion, label, ...weightOf(fields) }]
+}
+
+/** A row's own weight, which need not be given. */
+function weightOf({ weight }: Fields): { weight?: number } {
+  if (weight === undefined || weight === null) return {}
+  if (typeof weight === 'number' && Number.isFinite(weight) && weight >= 0) return { weight }
+  throw new Error(`weight is ${brief(weight)}; expected a number that is not negative`)
 }
 
 function givenTexts(fields: Fields): { prompt: Text; completion: Text } {
@@ -70,9 +78,10 @@ function pairOf(fields: Fields): Row[] {
     throw new Error('chosen and rejected must both be texts, or both lists of messages')
   const split =
     'prompt' in fields ? withPrompt(textOf(fields, 'prompt'), chosen, rejected) : sharedPrompt(chosen, rejected)
+  const both = { prompt: split.prompt, paired: true, ...weightOf(fields) }
   return [
-    { prompt: split.prompt, completion: split.chosen, label: true },
-    { prompt: split.prompt, completion: split.rejected, label: false },
+    { ...both, completion: split.chosen, label: true },
+    { ...both, completion: split.rejected, label: false },
   ]
 }
 

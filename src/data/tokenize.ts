@@ -14,6 +14,8 @@ export interface TokenizeOptions {
   strict: boolean
   /** A row that cannot be tokenised ends the work, or is skipped and counted. */
   onBadRow: 'error' | 'skip'
+  /** Texts that follow the prompt, by label. */
+  control?: { desirable: string; undesirable: string }
   progress?: (done: number, total: number) => void
 }
 
@@ -40,6 +42,7 @@ export async function tokenizeRows(
   const facts: TokenizeFacts = { promptsCut: 0, completionsCut: 0, cut: [], skipped: 0, skippedBecause: [] }
   const prompts = new Numbering()
   const completions = new Numbering()
+  const pairs = new Numbering()
   const examples: Example[] = []
   for (const [i, row] of rows.entries()) {
     if (i % 500 === 0) {
@@ -50,17 +53,27 @@ export async function tokenizeRows(
     if (!tokens) continue
     const { prompt, completion } = tokens
     const groups = { promptGroup: prompts.of(prompt), completionGroup: completions.of(completion) }
-    examples.push({ index: examples.length, ...groups, prompt, completion, desirable: row.label, origin: row.origin })
+    const { origin, label: desirable, weight } = row
+    examples.push({
+      index: examples.length,
+      ...groups,
+      prompt,
+      completion,
+      desirable,
+      ...(weight !== undefined && { weight }),
+      ...(row.paired && { pair: pairs.of(`${origin.file}:${origin.line}`) }),
+      origin,
+    })
   }
   options.progress?.(rows.length, rows.length)
   return { examples, facts: { tokenizing: facts } }
 }
 
-/** Gives equal token ids equal numbers. */
+/** Gives equal token ids, or texts, equal numbers. */
 class Numbering {
   readonly #numbers = new Map<string, number>()
 
-  of(ids: Int32Array): number {
+  of(ids: Int32Array | string): number {
     const key = createHash('sha256').update(ids).digest('base64') // shorter than the ids, which may be thousands
     const known = this.#numbers.get(key)
     if (known !== undefined) return known
@@ -81,7 +94,10 @@ function tokensOrSkip(
   facts: TokenizeFacts,
 ): Tokens | null {
   try {
-    return cutToLength(tokensOf(row, tokenizer), tokenizer.bos, row, options, facts)
+    const tokens = tokensOf(row, tokenizer)
+    const { control } = options
+    const text = control && (row.label ? control.desirable : control.undesirable)
+    return cutToLength(text ? controlled(tokens, text, tokenizer) : tokens, tokenizer.bos, row, options, facts)
   } catch (error) {
     const wrong = error instanceof DataError ? error : new DataError(row.origin, (error as Error).message)
     if (options.onBadRow === 'error' || options.strict) throw wrong
@@ -107,6 +123,15 @@ function tokensOf({ prompt, completion }: FeedbackRow, tokenizer: Tokenizer): To
   }
   const reply = tokenizer.encode(whole.slice(before.length), { continues: true })
   return { prompt: encodePrompt(prompt, tokenizer), completion: closed(endedAtEos(reply, tokenizer), tokenizer) }
+}
+
+function controlled({ prompt, completion }: Tokens, text: string, tokenizer: Tokenizer): Tokens {
+  return { prompt: withControl(prompt, text, tokenizer), completion }
+}
+
+/** A prompt's tokens followed by those of a control text. */
+export function withControl(prompt: Int32Array, text: string, tokenizer: Tokenizer): Int32Array {
+  return Int32Array.of(...prompt, ...tokenizer.encode(text, { continues: true }))
 }
 
 /** A completion of one message beside a prompt that is a text. */
@@ -183,16 +208,25 @@ export function splitByPrompt(
   share: number,
   seed: number,
 ): { train: Example[]; heldOut: Example[] } {
-  const prompts = [...new Set(examples.map(({ promptGroup }) => promptGroup))]
+  const groups = splitGroups(examples)
+  const prompts = [...new Set(groups)]
   const most = prompts.length - 1
   const wanted = share === 0 || most < 1 ? 0 : Math.min(most, Math.max(1, Math.round(share * prompts.length)))
   const order = new Random('split', seed).permutation(prompts.length)
   const chosen = new Set(Array.from(order.subarray(0, wanted), (position) => prompts[position]!))
   const part = (held: boolean) =>
-    examples
-      .filter(({ promptGroup }) => chosen.has(promptGroup) === held)
-      .map((example, index) => ({ ...example, index }))
+    examples.filter((_, i) => chosen.has(groups[i]!) === held).map((example, index) => ({ ...example, index }))
   return { train: part(false), heldOut: part(true) }
+}
+
+/** Each example's prompt group; both halves of a pair have that of its first, though cutting may have made their prompts differ. */
+function splitGroups(examples: readonly Example[]): number[] {
+  const ofPair = new Map<number, number>()
+  return examples.map(({ promptGroup, pair }) => {
+    if (pair === undefined) return promptGroup
+    if (!ofPair.has(pair)) ofPair.set(pair, promptGroup)
+    return ofPair.get(pair)!
+  })
 }
 
 /** One token as the model sees it. */

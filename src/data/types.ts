@@ -19,6 +19,10 @@ export interface FeedbackRow {
   completion: string | Message[]
   /** true: thumbs up (desirable), false: thumbs down (undesirable). SFT rows, which have no label, are desirable. */
   label: boolean
+  /** How much the row counts, against the others' 1. */
+  weight?: number
+  /** The row is half of a pair: the other half has the same origin. */
+  paired?: boolean
   origin: Origin
 }
 
@@ -35,6 +39,10 @@ export interface Example {
   /** Token ids the loss is taken over, EOS included unless it was truncated away. At least one token. */
   completion: Int32Array
   desirable: boolean
+  /** How much the row counts, against the others' 1. */
+  weight?: number
+  /** Two examples with the same number are the chosen (desirable) and rejected completion of a pair. */
+  pair?: number
   origin: Origin
 }
 
@@ -46,4 +54,6 @@ export interface Sequence {
   row: number
   /** Sequences with equal keys have equal prompts and may share its tokens in a packed stream. */
   promptGroup: number
+  /** Sequences with equal numbers stay in one micro-batch. */
+  unit?: number | undefined
 }

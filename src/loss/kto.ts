@@ -1,50 +1,77 @@
-import { op } from '../tensor/operators.ts'
-import type { Objective, ReferencePoint } from './objective.ts'
-
-export interface KtoOptions {
-  /** How strongly the policy is held to the reference; 0.1 in the paper. */
-  beta: number
-  /** lambda_D */
-  desirableWeight: number
-  /** lambda_U */
-  undesirableWeight: number
-}
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Objective, ObjectiveState, ReferencePoint, Rows } from './objective.ts'
+import type { Settings } from './options.ts'
+import { humanlineClamp, logRatios, meanLogRatios } from './ratio.ts'
+import { estimateReferencePoint, fixedPoint, meanPoint } from './reference-point.ts'
+import { valueFunction } from './value.ts'
+import { labelWeights, signs } from './weights.ts'
 
 /**
  * KTO, Eq. 7 and 8 of arXiv 2402.01306: lambda_y - v with v = lambda_D sigmoid(beta (r - z0)) for a desirable and
  * lambda_U sigmoid(beta (z0 - r)) for an undesirable completion, r = log pi_theta(y|x) - log pi_ref(y|x).
+ *
+ * Its ablations (Section 4.3) are options: another value function in place of the sigmoid; another reference point; no reference model,
+ * where r is the mean log-probability of a completion's tokens, as in the authors' code, and z0 is not clamped, since it estimates no KL.
  */
-export function kto({ beta, desirableWeight, undesirableWeight }: KtoOptions): Objective {
+export function kto(settings: Settings): Objective {
+  const { beta, referenceFree } = settings
+  const { value, offset, slope } = valueFunction(settings)
+  const clamp = humanlineClamp(settings)
+  const ratios = (rows: Rows): Tensor => (referenceFree ? meanLogRatios(rows, clamp) : logRatios(rows, clamp))
   return {
     name: 'kto',
-    needs: { labels: true, reference: true, mismatched: true },
+    needs: { labels: true, pairs: false, reference: !referenceFree, tokens: clamp !== null, ...mismatches(settings) },
     averagedOver: 'rows',
-    losses({ policy, reference, desirable }, referencePoint) {
-      const sign = desirable.to('float32').mul(2).sub(1) // +1 desirable, -1 undesirable
-      const value = policy.sub(reference!).sub(referencePoint!.value).mul(sign).mul(beta).sigmoid()
-      const weight = op.where(
-        desirable,
-        op.full([], desirableWeight, 'float32'),
-        op.full([], undesirableWeight, 'float32'),
-      )
-      return weight.mul(value.neg().add(1))
+    losses(rows, referencePoint) {
+      const z = ratios(rows).sub(referencePoint!.value).mul(signs(rows.desirable)).mul(beta)
+      return labelWeights(rows.desirable, settings).mul(value(z).neg().add(offset))
     },
-    rewards({ policy, reference }) {
-      return policy.detach().sub(reference!).mul(beta)
-    },
+    logRatios: ratios,
+    rewardScale: beta,
+    ...(slope && { slope }),
+    ...pointOf(settings),
   }
 }
 
-/**
- * z0 of arXiv 2402.01306, Section 4: an estimate of KL(pi_theta || pi_ref) from mismatched completions, never below 0.
- * Where there is none (a data set with a single prompt), z0 is 0 and the count says so.
- */
-export function estimateReferencePoint(logRatios: ArrayLike<number>): ReferencePoint {
-  const count = logRatios.length
-  if (count === 0) return { value: 0, mean: 0, standardError: 0, count }
-  const values = Array.from(logRatios)
-  const mean = values.reduce((sum, value) => sum + value, 0) / count
-  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0)
-  const standardError = count > 1 ? Math.sqrt(squares / (count - 1) / count) : 0
-  return { value: Math.max(0, mean), mean, standardError, count }
+function mismatches({ referencePoint, referencePointBlock }: Settings) {
+  if (referencePoint === 'none' || referencePoint === 'fixed') return { mismatched: false }
+  return { mismatched: true, ...(referencePoint === 'all-pairs' && { mismatchedBlock: referencePointBlock }) }
+}
+
+/** How z0 comes about. */
+function pointOf(settings: Settings): Pick<Objective, 'referencePoint' | 'initialState' | 'nextState'> {
+  const { referencePointValue, referencePointMomentum: momentum, referenceFree } = settings
+  const estimate = referenceFree ? meanPoint : estimateReferencePoint
+  switch (settings.referencePoint) {
+    case 'none':
+      return { referencePoint: () => fixedPoint(0) }
+    case 'fixed':
+      return { referencePoint: () => fixedPoint(referencePointValue) }
+    case 'mismatched':
+    case 'all-pairs':
+      return { referencePoint: estimate }
+    case 'moving-average':
+      return {
+        initialState: { steps: 0, mean: 0 },
+        referencePoint: (mismatched, state) => movingPoint(meanPoint(mismatched), state, momentum, referenceFree),
+        nextState: (state, { referencePoint }) => moved(state, referencePoint!, momentum),
+      }
+  }
+}
+
+/** z0 from the moving average of the means of the steps so far, this one included. */
+function movingPoint(
+  point: ReferencePoint,
+  state: ObjectiveState,
+  momentum: number,
+  referenceFree: boolean,
+): ReferencePoint {
+  const { mean } = moved(state, point, momentum)
+  return { ...point, value: referenceFree ? mean! : Math.max(0, mean!) }
+}
+
+/** The first step sets the average. */
+function moved(state: ObjectiveState, { mean }: ReferencePoint, momentum: number): ObjectiveState {
+  const before = state.steps === 0 ? mean : state.mean!
+  return { steps: state.steps! + 1, mean: momentum * before + (1 - momentum) * mean }
 }

@@ -4,9 +4,10 @@ import type { Objective } from './objective.ts'
 export function sft(): Objective {
   return {
     name: 'sft',
-    needs: { labels: false, reference: false, mismatched: false },
+    needs: { labels: false, pairs: false, reference: false, mismatched: false, tokens: false },
     averagedOver: 'tokens',
     losses: ({ policy }) => policy.neg(),
-    rewards: () => null,
+    logRatios: () => null,
+    rewardScale: 1,
   }
 }

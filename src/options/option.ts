@@ -35,6 +35,11 @@ export function textList() {
   return z.union([text, z.array(text).min(1)]).transform((value) => [value].flat())
 }
 
+/** A number, or a word in its place. */
+export function numberOr<W extends string>(number: z.ZodNumber, word: W) {
+  return z.union([number, z.literal(word)])
+}
+
 /** One option of a table, as flags, help and documentation see it. */
 export interface Option extends OptionMetadata {
   path: readonly string[]
@@ -73,6 +78,8 @@ function describeOption(path: readonly string[], schema: z.ZodType, inner: z.Zod
 }
 
 function kindOf(inner: z.ZodType, path: readonly string[]): Pick<Option, 'kind' | 'list' | 'choices'> {
+  if (inner instanceof z.ZodUnion && inner.options[1] instanceof z.ZodLiteral)
+    return { kind: 'number', list: false, choices: [String(inner.options[1].value)] } // numberOr()
   if (inner instanceof z.ZodUnion) return { kind: 'text', list: true, choices: [] } // textList()
   if (inner instanceof z.ZodString) return { kind: 'text', list: false, choices: [] }
   if (inner instanceof z.ZodNumber) return { kind: 'number', list: false, choices: [] }

@@ -38,7 +38,8 @@ function problemOf(issue: z.core.$ZodIssue, option: Option | undefined): string 
   if (!option)
     return issue.code === 'invalid_type' ? `expected options (key: value), got ${show(input)}` : issue.message
   if (input === undefined) return `required but not given: ${lowerFirst(option.description)}`
-  const hint = option.default === undefined ? '' : ` (default: ${show(option.default)})`
+  const byDefault = option.default === undefined ? option.fallback : show(option.default)
+  const hint = byDefault === undefined ? '' : ` (default: ${byDefault})`
   return `${expectation(issue, option)}, got ${show(input)}${suggestedChoice(input, option)}${hint}`
 }
 
@@ -50,6 +51,7 @@ function expectation(issue: z.core.$ZodIssue, option: Option): string {
   if (issue.code === 'too_small') return 'must not be empty'
   if (issue.code === 'invalid_type' && String(issue.expected) === 'int') return 'expected a whole number'
   if (option.kind === 'choice') return `expected one of ${option.choices.join(', ')}`
+  if (option.kind === 'number' && option.choices.length > 0) return `expected a number or ${option.choices.join(', ')}`
   return `expected ${wanted[option.kind]}${option.list ? ' or a list of texts' : ''}`
 }
 

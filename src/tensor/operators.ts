@@ -68,6 +68,10 @@ const rows = {
   gelu: aten<(self: T, approximate: 'none' | 'tanh') => T>('gelu'),
   tanh: aten<Unary>('tanh'),
   clampMin: aten<WithNumber>('clamp_min'),
+  clamp: aten<(self: T, low?: number | null, high?: number | null) => T>('clamp'),
+  minimum: aten<Binary>('minimum'),
+  abs: aten<Unary>('abs'),
+  expm1: aten<Unary>('expm1'),
   gtScalar: aten<WithNumber>('gt.Scalar'),
   where: aten<(condition: T, self: T, other: T) => T>('where.self'),
   // reductions

@@ -1,4 +1,4 @@
-import type { Plan } from '../data/plan.ts'
+import type { Mismatch, Plan } from '../data/plan.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import type { Batch } from './step.ts'
 
@@ -8,6 +8,8 @@ export interface ReferenceLogps {
   rows: Float32Array
   /** By `pairKey`. */
   mismatched: ReadonlyMap<number, number>
+  /** The same token by token, where the objective needs that. */
+  tokens: { rows: readonly Float32Array[]; mismatched: ReadonlyMap<number, Float32Array> } | null
 }
 
 /** One number for a row and the example whose completion it is paired with. */
@@ -16,19 +18,12 @@ export function pairKey(row: number, partner: number, examples: number): number 
 }
 
 /** The mismatched pairs of one step, by example index; rows without a partner are left out. */
-export function pairsOf(plan: Plan, step: number): { row: number; partner: number }[] {
-  const { rows, partners } = plan.batch(step)
-  return rows.flatMap((row, i) => {
-    const partner = partners[i]
-    return partner == null ? [] : [{ row, partner }]
-  })
+export function pairsOf(plan: Plan, step: number): Mismatch[] {
+  return [...plan.batch(step).mismatches]
 }
 
 /** A row's prompt followed by another example's completion, for each pair. */
-export function mismatchedSequences(
-  examples: readonly Example[],
-  pairs: readonly { row: number; partner: number }[],
-): Sequence[] {
+export function mismatchedSequences(examples: readonly Example[], pairs: readonly Mismatch[]): Sequence[] {
   return pairs.map(({ row, partner }, i) => {
     const { prompt, promptGroup } = examples[row]!
     return { prompt, promptGroup, completion: examples[partner]!.completion, row: i }
@@ -43,13 +38,18 @@ export function batchOf(
   reference: ReferenceLogps | null,
 ): Batch {
   const indices = plan.batch(step).rows
-  const pairs = reference ? pairsOf(plan, step) : []
-  const ofPair = ({ row, partner }: { row: number; partner: number }) =>
-    reference!.mismatched.get(pairKey(row, partner, examples.length))!
+  const pairs = pairsOf(plan, step)
+  const ofPair = <T>(values: ReadonlyMap<number, T>, { row, partner }: Mismatch) =>
+    values.get(pairKey(row, partner, examples.length))!
+  const tokens = reference?.tokens
   return {
     rows: indices.map((index) => examples[index]!),
-    referenceLogps: reference ? Float32Array.from(indices, (index) => reference.rows[index]!) : new Float32Array(),
+    referenceLogps: Float32Array.from(reference ? indices : [], (index) => reference!.rows[index]!),
     mismatched: mismatchedSequences(examples, pairs),
-    mismatchedReferenceLogps: Float32Array.from(pairs, ofPair),
+    mismatchedReferenceLogps: Float32Array.from(reference ? pairs : [], (pair) => ofPair(reference!.mismatched, pair)),
+    ...(tokens && {
+      referenceTokens: indices.map((index) => tokens.rows[index]!),
+      mismatchedReferenceTokens: pairs.map((pair) => ofPair(tokens.mismatched, pair)),
+    }),
   }
 }

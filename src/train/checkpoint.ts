@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import type { ObjectiveState } from '../loss/objective.ts'
 import type { Decoder } from '../model/decoder.ts'
 import { type ModelFolder, openModelFolder, writeModelFiles } from '../model/folder.ts'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
@@ -34,14 +35,23 @@ export interface Checkpoint {
 export async function writeCheckpoint(
   folder: string,
   step: number,
-  { source, decoder, optimizer, keep }: { source: ModelFolder; decoder: Decoder; optimizer: AdamW; keep: number },
+  {
+    source,
+    decoder,
+    optimizer,
+    objectiveState,
+    keep,
+  }: { source: ModelFolder; decoder: Decoder; optimizer: AdamW; objectiveState?: ObjectiveState; keep: number },
 ): Promise<void> {
   mkdirSync(folder, { recursive: true })
   const name = `step-${String(step).padStart(6, '0')}`
   await replaceDirectory(join(folder, name), (temporary) => {
     writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' })
     writeSafetensors(join(temporary, 'optimizer.safetensors'), moments(optimizer))
-    writeFileSync(join(temporary, 'state.json'), JSON.stringify({ format, step, updates: optimizer.step }))
+    writeFileSync(
+      join(temporary, 'state.json'),
+      JSON.stringify({ format, step, updates: optimizer.step, objective: objectiveState ?? {} }),
+    )
   })
   pointLatest(folder, name)
   for (const old of listCheckpoints(folder).slice(0, -keep)) rmSync(old.folder, { recursive: true, force: true })
@@ -77,9 +87,23 @@ export function latestCheckpoint(folder: string): Checkpoint | null {
   return listCheckpoints(folder).at(-1) ?? null
 }
 
-/** Puts a checkpoint's weights and optimiser state into a decoder and optimiser of the same shape. Returns the steps done. */
-export function restoreCheckpoint({ folder }: Checkpoint, decoder: Decoder, optimizer: AdamW): number {
-  const state = JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')) as Record<string, number>
+interface State {
+  format: number
+  step: number
+  updates: number
+  objective?: ObjectiveState
+}
+
+/**
+ * Puts a checkpoint's weights and optimiser state into a decoder and optimiser of the same shape. Returns the steps done, and what the objective
+ * remembers.
+ */
+export function restoreCheckpoint(
+  { folder }: Checkpoint,
+  decoder: Decoder,
+  optimizer: AdamW,
+): { step: number; objectiveState: ObjectiveState } {
+  const state = JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')) as State
   if (state.format !== format) {
     throw new Error(`${folder}: checkpoint format ${state.format} is not known here (this version writes ${format})`)
   }
@@ -90,8 +114,8 @@ export function restoreCheckpoint({ folder }: Checkpoint, decoder: Decoder, opti
     copyInto(optimizer.firstMoments, (name) => stored.get(`exp_avg.${name}`), folder)
     copyInto(optimizer.secondMoments, (name) => stored.get(`exp_avg_sq.${name}`), folder)
   })
-  optimizer.step = state.updates!
-  return state.step!
+  optimizer.step = state.updates
+  return { step: state.step, objectiveState: state.objective ?? {} }
 }
 
 function copyInto(
@@ -102,6 +126,8 @@ function copyInto(
   for (const [name, target] of targets) {
     const entry = find(name)
     if (!entry) throw new Error(`${folder}: ${name} is missing: the checkpoint belongs to another model`)
-    scope(() => op.copyInPlace(target, entry.load()))
+    scope(() => {
+      op.copyInPlace(target, entry.load())
+    })
   }
 }

@@ -1,15 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Plan } from '../data/plan.ts'
-import type { Example, Sequence } from '../data/types.ts'
-import { estimateReferencePoint } from '../loss/kto.ts'
-import type { ReferencePoint } from '../loss/objective.ts'
+import type { Example } from '../data/types.ts'
+import { implicitRewards, type Objective, type ReferencePoint } from '../loss/objective.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { batchOf, type ReferenceLogps } from './batches.ts'
-import { sequenceLogps, withComputeWeights } from './passes.ts'
+import { sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
 import { areaUnderCurve, rewardStatistics } from './rewards.ts'
+import { concatenated, lossRows, lossWeights, pairPositions } from './rows.ts'
 import type { Evaluation, Progress } from './run.ts'
-import { sequencesOf, type Trainer } from './step.ts'
+import { divisorOf, mismatchedLogRatios, sequencesOf, type Trainer } from './step.ts'
 
 /** Held-out rows, in batches, with their log-probabilities under the reference where the objective needs them. */
 export interface HeldOut {
@@ -25,67 +25,70 @@ export async function evaluate(
   { progress, signal }: { progress?: Progress; signal?: AbortSignal },
 ): Promise<Evaluation> {
   const { examples, plan, reference } = heldOut
-  const { decoder, compute, microBatchTokens } = trainer
+  const { decoder, compute, microBatchTokens, objective } = trainer
   const bar = progress?.start(examples.length, 'evaluation')
-  const rows: Example[] = []
-  const policy: number[] = []
-  const referenceLogps: number[] = []
-  const logRatios: number[] = []
+  const all: Scored = { rows: [], policy: [], policyTokens: [], reference: [], referenceTokens: [], mismatched: [] }
   try {
     await withComputeWeights(decoder, compute, async (weights) => {
       for (let step = 0; step < plan.steps; step++) {
         signal?.throwIfAborted()
         const batch = batchOf(plan, step, examples, reference)
-        const logps = (sequences: readonly Sequence[]) => sequenceLogps(decoder, weights, sequences, microBatchTokens)
-        policy.push(...logps(sequencesOf(batch.rows)))
-        logRatios.push(...logps(batch.mismatched).map((value, i) => value - batch.mismatchedReferenceLogps[i]!))
-        rows.push(...batch.rows)
-        referenceLogps.push(...batch.referenceLogps)
-        bar?.update(rows.length)
+        const sequences = sequencesOf(batch.rows)
+        const tokens = objective.needs.tokens ? sequenceTokenLogps(decoder, weights, sequences, microBatchTokens) : null
+        all.policyTokens.push(...(tokens ?? []))
+        all.policy.push(...(tokens ? tokenSums(tokens) : sequenceLogps(decoder, weights, sequences, microBatchTokens)))
+        all.mismatched.push(...mismatchedLogRatios(trainer, weights, batch))
+        all.rows.push(...batch.rows)
+        all.reference.push(...batch.referenceLogps)
+        all.referenceTokens.push(...(batch.referenceTokens ?? []))
+        bar?.update(all.rows.length)
         await setImmediate()
       }
     })
   } finally {
     bar?.stop()
   }
-  const referencePoint = trainer.objective.needs.mismatched ? estimateReferencePoint(logRatios) : null
-  return score(trainer, { rows, policy, referenceLogps, referencePoint })
+  return score(trainer, all)
 }
 
 interface Scored {
-  rows: readonly Example[]
-  policy: readonly number[]
-  referenceLogps: readonly number[]
-  referencePoint: ReferencePoint | null
+  rows: Example[]
+  policy: number[]
+  /** Token by token where the objective needs that, else empty. */
+  policyTokens: Float32Array[]
+  reference: number[]
+  referenceTokens: Float32Array[]
+  /** r of the mismatched completions. */
+  mismatched: number[]
 }
 
-function score({ objective }: Trainer, { rows, policy, referenceLogps, referencePoint }: Scored): Evaluation {
+function score({ objective, objectiveState }: Trainer, scored: Scored): Evaluation {
+  const { needs } = objective
+  const { rows } = scored
   const labels = rows.map(({ desirable }) => desirable)
   return scope(() => {
-    const inputs = {
-      policy: Tensor.from(Float32Array.from(policy)),
-      reference: objective.needs.reference ? Tensor.from(Float32Array.from(referenceLogps)) : null,
-      desirable: Tensor.from(Uint8Array.from(labels, Number), [rows.length], 'bool'),
+    const policy = {
+      sums: Tensor.from(Float32Array.from(scored.policy)),
+      tokens: needs.tokens ? Tensor.from(concatenated(scored.policyTokens)) : null,
     }
-    const tokens = rows.reduce((sum, { completion }) => sum + completion.length, 0)
-    const divisor = objective.averagedOver === 'rows' ? rows.length : tokens
-    const rewards = objective.rewards(inputs)?.toArray() ?? null
-    // The reference point has no unit of reward until it is scaled as one: a completion whose log-ratio is z0.
-    const threshold = referencePoint ? rewardAt(objective.rewards, referencePoint.value) : 0
+    const reference = { sums: scored.reference, tokens: needs.tokens ? scored.referenceTokens : null }
+    const inputs = lossRows(needs, rows, policy, needs.reference ? reference : null)
+    const state = objectiveState ?? objective.initialState ?? {}
+    const point = objective.referencePoint?.(scored.mismatched, state) ?? null
+    const losses = objective.losses(inputs, point)
+    const weights = lossWeights(needs, rows)
+    const rewards = implicitRewards(objective, inputs)?.toArray() ?? null
+    const pairs = needs.pairs ? pairPositions(rows) : null
     return {
       rows: rows.length,
-      loss: objective.losses(inputs, referencePoint).sum().div(divisor).item(),
-      rewards: rewards && rewardStatistics(rewards, labels, threshold),
+      loss: (weights ? losses.mul(weights) : losses).sum().div(divisorOf(objective, rows)).item(),
+      rewards: rewards && rewardStatistics(rewards, labels, thresholdOf(objective, point), pairs),
       areaUnderCurve: rewards && areaUnderCurve(rewards, labels),
     }
   })
 }
 
-/** The implicit reward of a completion with this log-ratio. */
-export function rewardAt(rewards: Trainer['objective']['rewards'], logRatio: number): number {
-  return scope(() => {
-    const zero = Tensor.from(Float32Array.of(0))
-    const desirable = Tensor.from(Uint8Array.of(1), [1], 'bool')
-    return rewards({ policy: Tensor.from(Float32Array.of(logRatio)), reference: zero, desirable })?.item() ?? 0
-  })
+/** The implicit reward of a completion at the reference point. */
+export function thresholdOf({ rewardScale }: Objective, point: ReferencePoint | null): number {
+  return point ? rewardScale * point.value : 0
 }

@@ -1,8 +1,8 @@
 import { z } from 'zod'
+import { completeLoss, foreignOptions, lossOptions } from '../loss/table.ts'
 import { nested, optionGroup, textList } from '../options/option.ts'
 
 const essentials = optionGroup('Model and data')
-const objective = optionGroup('Objective')
 const optimization = optionGroup('Optimization')
 const rows = optionGroup('Rows')
 const evaluation = optionGroup('Evaluation')
@@ -29,7 +29,12 @@ export const trainOptions = z.strictObject({
     textList(),
   ),
   output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
-  reference: essentials('--reference <folder>', 'Reference model', folder().optional(), 'the starting model'),
+  reference: essentials(
+    '--reference <folder>',
+    'Reference model; none: no reference (as --reference-free)',
+    folder().optional(),
+    'the starting model',
+  ),
   chatTemplate: essentials(
     '--chat-template <file>',
     'Jinja chat template, saved with the result',
@@ -37,27 +42,10 @@ export const trainOptions = z.strictObject({
     "the model's own",
   ),
 
-  loss: nested('What is optimised', {
-    type: objective(
-      '--loss <name>',
-      'Objective: Kahneman-Tversky optimisation, or supervised fine-tuning',
-      z.enum(['kto', 'sft']).default('kto'),
-    ),
-    beta: objective(
-      '--beta <number>',
-      'How strongly KTO holds the policy to the reference: higher, closer',
-      positive().default(0.1),
-    ),
-    desirableWeight: objective(
-      '--desirable-weight <number>',
-      'Weight of thumbs-up rows, lambda_D',
-      z.number().min(0).default(1),
-    ),
-    undesirableWeight: objective(
-      '--undesirable-weight <number>',
-      'Weight of thumbs-down rows, lambda_U',
-      z.number().min(0).default(1),
-    ),
+  loss: nested('What is optimised', lossOptions).transform((loss, context) => {
+    for (const { name, problem } of foreignOptions(loss))
+      context.addIssue({ code: 'custom', path: [name], message: problem })
+    return completeLoss(loss)
   }),
 
   epochs: optimization('--epochs <count>', 'Passes over the data', count().default(1)),

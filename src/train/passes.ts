@@ -19,6 +19,32 @@ export function sequenceLogps(
   return result
 }
 
+/** The same token by token: of each sequence [completion tokens]. */
+export function sequenceTokenLogps(
+  decoder: Decoder,
+  weights: Parameters,
+  sequences: readonly Sequence[],
+  tokenBudget: number,
+): Float32Array[] {
+  const result: Float32Array[] = new Array(sequences.length)
+  for (const batch of indexedMicroBatches(sequences, tokenBudget)) {
+    const packed = pack(batch)
+    const logps = scope(() => noGrad(() => decoder.tokenLogps(weights, packed).toArray()))
+    let offset = 0
+    for (const row of packed.rows) {
+      const { length } = sequences[row]!.completion
+      result[row] = logps.slice(offset, offset + length) // a row's tokens lie together
+      offset += length
+    }
+  }
+  return result
+}
+
+/** Their sums, added up in float32 one by one as the decoder does it. */
+export function tokenSums(tokens: readonly Float32Array[]): Float32Array {
+  return Float32Array.from(tokens, (values) => values.reduce((sum, value) => Math.fround(sum + value), 0))
+}
+
 /**
  * Casts the decoder's weights for passes without gradient, and frees them once `work` has ended: for work that gives way to other work, where
  * a scope would not do.

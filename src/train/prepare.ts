@@ -34,6 +34,9 @@ interface SetFacts {
   rows: number
   desirable: number
   undesirable: number
+  /** Sums of the rows' own weights. */
+  desirableWeight: number
+  undesirableWeight: number
   prompts: number
   promptTokens: number
   completionTokens: number
@@ -61,9 +64,18 @@ export async function prepareData(
     const bar = progress?.start(used.length, label)
     const limits = { maxLength, maxPromptLength, strict, onBadRow } as const
     try {
-      const tokenized = await tokenizeRows(used, tokenizer, { ...limits, progress: (done) => bar?.update(done) })
-      sources.push({ ...facts, leftOut, ...tokenized.facts })
-      return tokenized.examples
+      const tokenized = await tokenizeRows(used, tokenizer, {
+        ...limits,
+        ...(objective.needs.control && { control: objective.needs.control }),
+        progress: (done) => bar?.update(done),
+      })
+      const examples = objective.needs.pairs ? wholePairs(tokenized.examples) : tokenized.examples
+      const unpaired = tokenized.examples.length - examples.length
+      sources.push({ ...facts, leftOut, ...tokenized.facts, ...(unpaired > 0 && { unpaired }) })
+      if (examples.length === 0) throw new Error(noPairs(files, objective))
+      if (unpaired > 0)
+        progress?.log(`${unpaired} rows are left out: they are no half of a pair, and ${objective.name} compares pairs`)
+      return examples
     } finally {
       bar?.stop()
     }
@@ -74,11 +86,12 @@ export async function prepareData(
     ? { train: all, heldOut: await read(given, 'tokenising held-out rows') }
     : splitByPrompt(all, options.evaluation.split, options.seed)
   const { seed, epochs, batchSize, maxSteps } = options
-  const mismatched = objective.needs.mismatched
-  const plan = makePlan({ examples: train, seed, epochs, batchSize, maxSteps, mismatched })
+  const { mismatched, mismatchedBlock, pairs } = objective.needs
+  const wanted = { mismatched, mismatchedBlock, pairs }
+  const plan = makePlan({ examples: train, seed, epochs, batchSize, maxSteps, ...wanted })
   const heldOutPlan =
     heldOut.length > 0
-      ? makePlan({ examples: heldOut, seed, epochs: 1, batchSize: Math.max(2, batchSize), mismatched })
+      ? makePlan({ examples: heldOut, seed, epochs: 1, batchSize: Math.max(2, batchSize), ...wanted })
       : null
   const facts = {
     train: setFacts(train),
@@ -95,10 +108,13 @@ export async function prepareData(
 function setFacts(examples: readonly Example[]): SetFacts {
   const sum = (of: (example: Example) => number) => examples.reduce((total, example) => total + of(example), 0)
   const desirable = sum((example) => Number(example.desirable))
+  const weight = (label: boolean) => sum(({ desirable, weight = 1 }) => (desirable === label ? weight : 0))
   return {
     rows: examples.length,
     desirable,
     undesirable: examples.length - desirable,
+    desirableWeight: weight(true),
+    undesirableWeight: weight(false),
     prompts: new Set(examples.map(({ promptGroup }) => promptGroup)).size,
     promptTokens: sum(({ prompt }) => prompt.length),
     completionTokens: sum(({ completion }) => completion.length),
@@ -108,9 +124,10 @@ function setFacts(examples: readonly Example[]): SetFacts {
 function hashOf(sets: readonly (readonly Example[])[]): string {
   const hash = createHash('sha256')
   for (const examples of sets) {
-    for (const { prompt, completion, desirable } of examples) {
+    for (const { prompt, completion, desirable, weight } of examples) {
       hash
         .update(Uint32Array.of(prompt.length, completion.length, Number(desirable)))
+        .update(weight === undefined ? new Uint8Array() : Float64Array.of(weight))
         .update(prompt)
         .update(completion)
     }
@@ -118,13 +135,32 @@ function hashOf(sets: readonly (readonly Example[])[]): string {
   return hash.digest('hex')
 }
 
+/** Those whose other half is there too, numbered anew. */
+function wholePairs(examples: readonly Example[]): Example[] {
+  const halves = new Map<number, number>()
+  for (const { pair } of examples) if (pair !== undefined) halves.set(pair, (halves.get(pair) ?? 0) + 1)
+  return examples
+    .filter(({ pair }) => pair !== undefined && halves.get(pair) === 2)
+    .map((example, index) => ({ ...example, index }))
+}
+
+function noPairs(files: readonly string[], { name }: Objective): string {
+  return (
+    `${files.join(', ')}: no pairs, and ${name} compares a chosen with a rejected reply to one prompt: ` +
+    'give rows {prompt, chosen, rejected}, or learn from single judged replies with --loss kto'
+  )
+}
+
 /** What a user should know of the data before it is trained on. */
 export function dataWarnings({ train, plan }: PreparedData, objective: Objective): string[] {
   const warnings: string[] = []
   const desirable = train.filter((example) => example.desirable).length
   if (objective.needs.labels && (desirable === 0 || desirable === train.length)) {
-    const kind = desirable === 0 ? 'thumbs-down' : 'thumbs-up'
-    warnings.push(`all ${train.length} rows are ${kind}: ${objective.name} needs both kinds to tell them apart`)
+    const [kind, other] = desirable === 0 ? ['thumbs-down', 'thumbs-up'] : ['thumbs-up', 'thumbs-down']
+    warnings.push(
+      `all ${train.length} rows are ${kind}: ${objective.name} needs both kinds to tell them apart. Check how labels are written ` +
+        `(label: true or false), add ${other} rows, or imitate thumbs-up rows with --loss sft`,
+    )
   }
   if (objective.needs.mismatched && plan.steps > 0 && plan.batch(0).partners.every((partner) => partner === null)) {
     warnings.push('all rows share one prompt or one completion, so no mismatched pairs exist: z0 stays 0')

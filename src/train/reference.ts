@@ -1,26 +1,17 @@
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync } from 'node:fs'
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import type { Plan } from '../data/plan.ts'
-import type { Example, Sequence } from '../data/types.ts'
+import type { Sequence } from '../data/types.ts'
 import type { Decoder } from '../model/decoder.ts'
-import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
-import { scope } from '../tensor/scope.ts'
-import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import type { Parameters } from '../model/layers.ts'
 import { mismatchedSequences, pairKey, pairsOf, type ReferenceLogps } from './batches.ts'
-import { sequenceLogps, withComputeWeights } from './passes.ts'
+import { sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
+import { type Answers, type Pair, ReferenceFile, type ReferenceJob } from './reference-cache.ts'
 import type { Progress } from './run.ts'
 import { sequencesOf } from './step.ts'
 
-/** What the log-probabilities are of. */
-export interface ReferenceJob {
-  examples: readonly Example[]
-  plan: Plan
-  compute: Dtype
-  microBatchTokens: number
-}
+export { defaultCache, type ReferenceJob } from './reference-cache.ts'
+
+/** How often work in progress is kept. */
+const partEveryMs = 10_000
 
 /**
  * Log-probabilities under the reference of all rows and mismatched pairs of a plan, read from `cache` where it has them. `weightsHash` stands
@@ -34,28 +25,20 @@ export async function referenceLogps(
   { cache, progress, signal }: { cache?: string; progress?: Progress; signal?: AbortSignal },
 ): Promise<ReferenceLogps> {
   const pairs = distinctPairs(job)
-  const folder = join(cache ?? defaultCache(), 'reference')
-  const file = join(folder, `${contentHash(job, pairs, weightsHash)}.safetensors`)
-  const known = readCached(file, job, pairs)
-  if (known) return known
-  const result = await compute(job, pairs, load, { progress, signal })
-  mkdirSync(folder, { recursive: true })
-  scope(() => {
-    const mismatched = Float32Array.from(pairs, ({ key }) => result.mismatched.get(key)!)
-    writeSafetensors(file, [
-      ['rows', Tensor.from(result.rows)],
-      ['mismatched', Tensor.from(mismatched)],
-    ])
-  })
-  return result
-}
-
-interface Pair {
-  row: number
-  partner: number
-  key: number
-  /** The first step that needs it. */
-  step: number
+  const file = new ReferenceFile(job, pairs, weightsHash, cache)
+  const { answers, steps } = file.read()
+  if (steps < job.plan.steps) {
+    await compute(job, pairs, load, { file, answers, steps }, { progress, signal })
+    file.complete(answers)
+  }
+  const byKey = <T>(values: ArrayLike<T>) => new Map(pairs.map(({ key }, i) => [key, values[i]!]))
+  return {
+    rows: answers.rows,
+    mismatched: byKey(answers.pairs),
+    tokens: job.tokens
+      ? { rows: answers.rowTokens as Float32Array[], mismatched: byKey(answers.pairTokens as Float32Array[]) }
+      : null,
+  }
 }
 
 function distinctPairs({ plan, examples }: ReferenceJob): Pair[] {
@@ -69,62 +52,45 @@ function distinctPairs({ plan, examples }: ReferenceJob): Pair[] {
   return [...seen.values()]
 }
 
-/** Everything that the result depends on. */
-function contentHash(
-  { examples, plan, compute, microBatchTokens }: ReferenceJob,
-  pairs: Pair[],
-  weights: string,
-): string {
-  const hash = createHash('sha256').update(
-    JSON.stringify({ weights, compute, microBatchTokens, examples: examples.length }),
-  )
-  for (const { prompt, completion } of examples) {
-    hash.update(Uint32Array.of(prompt.length, completion.length)).update(prompt).update(completion)
-  }
-  for (let step = 0; step < Math.min(plan.steps, plan.stepsPerEpoch); step++)
-    hash.update(Int32Array.from(plan.batch(step).rows))
-  hash.update(Float64Array.from(pairs, ({ key }) => key))
-  return hash.digest('hex')
-}
-
-function readCached(file: string, { examples }: ReferenceJob, pairs: Pair[]): ReferenceLogps | null {
-  if (!existsSync(file)) return null
-  return scope(() => {
-    const { tensors } = readSafetensors(file)
-    const [rows, mismatched] = ['rows', 'mismatched'].map((name) => tensors.get(name)!.load().toArray())
-    if (rows!.length !== examples.length || mismatched!.length !== pairs.length) return null
-    return { rows: rows!, mismatched: new Map(pairs.map(({ key }, i) => [key, mismatched![i]!])) }
-  })
-}
-
 async function compute(
-  { examples, plan, compute, microBatchTokens }: ReferenceJob,
-  pairs: Pair[],
+  job: ReferenceJob,
+  pairs: readonly Pair[],
   load: () => Decoder,
+  begun: { file: ReferenceFile; answers: Answers; steps: number },
   { progress, signal }: { progress?: Progress; signal?: AbortSignal },
-): Promise<ReferenceLogps> {
-  const rows = new Float32Array(examples.length).fill(Number.NaN)
-  const mismatched = new Map<number, number>()
-  const firstNeededAt = groupByStep(pairs)
+): Promise<void> {
+  const { examples, plan } = job
+  const { file, answers } = begun
+  const dueAt = positionsByStep(pairs)
   const rowsUsed = Math.min(examples.length, plan.steps * plan.batch(0).rows.length)
-  const bar = progress?.start(rowsUsed + pairs.length, 'reference log-probabilities')
+  let done = countKnown(answers.rows) + countKnown(answers.pairs)
+  const bar = progress?.start(rowsUsed + pairs.length, 'reference log-probabilities', done)
+  let kept = { steps: begun.steps, at: performance.now() }
+  const keep = (steps: number) => {
+    if (steps > kept.steps) file.keep(answers, steps)
+    kept = { steps, at: performance.now() }
+  }
   const decoder = load()
   try {
-    await withComputeWeights(decoder, compute, async (weights) => {
-      let done = 0
-      for (let step = 0; step < plan.steps; step++) {
+    await withComputeWeights(decoder, job.compute, async (weights) => {
+      for (let step = begun.steps; step < plan.steps; step++) {
+        if (signal?.aborted) keep(step)
         signal?.throwIfAborted()
-        const fresh = plan.batch(step).rows.filter((index) => Number.isNaN(rows[index]))
-        const due = firstNeededAt.get(step) ?? []
-        const logps = (sequences: Sequence[]) => sequenceLogps(decoder, weights, sequences, microBatchTokens)
-        logps(sequencesOf(fresh.map((index) => examples[index]!))).forEach((value, i) => {
-          rows[fresh[i]!] = value
-        })
-        logps(mismatchedSequences(examples, due)).forEach((value, i) => {
-          mismatched.set(due[i]!.key, value)
-        })
+        const fresh = plan.batch(step).rows.filter((index) => Number.isNaN(answers.rows[index]))
+        const due = dueAt.get(step) ?? []
+        const logps = (sequences: Sequence[]) => logpsOf(job, decoder, weights, sequences)
+        const ofRows = logps(sequencesOf(fresh.map((index) => examples[index]!)))
+        const ofPairs = logps(
+          mismatchedSequences(
+            examples,
+            due.map((position) => pairs[position]!),
+          ),
+        )
+        fill(answers.rows, answers.rowTokens, fresh, ofRows)
+        fill(answers.pairs, answers.pairTokens, due, ofPairs)
         done += fresh.length + due.length
         bar?.update(done)
+        if (performance.now() - kept.at > partEveryMs) keep(step + 1)
         if (fresh.length + due.length > 0) await setImmediate()
       }
     })
@@ -132,20 +98,47 @@ async function compute(
     bar?.stop()
     decoder.dispose()
   }
-  return { rows, mismatched }
 }
 
-function groupByStep(pairs: Pair[]): Map<number, Pair[]> {
-  const groups = new Map<number, Pair[]>()
-  for (const pair of pairs) {
-    const group = groups.get(pair.step)
-    if (group) group.push(pair)
-    else groups.set(pair.step, [pair])
+interface Logps {
+  sums: Float32Array
+  tokens: Float32Array[] | null
+}
+
+function logpsOf(
+  { tokens: needed, microBatchTokens }: ReferenceJob,
+  decoder: Decoder,
+  weights: Parameters,
+  sequences: readonly Sequence[],
+): Logps {
+  if (!needed) return { sums: sequenceLogps(decoder, weights, sequences, microBatchTokens), tokens: null }
+  const tokens = sequenceTokenLogps(decoder, weights, sequences, microBatchTokens)
+  return { sums: tokenSums(tokens), tokens }
+}
+
+function fill(
+  into: Float32Array,
+  tokensInto: (Float32Array | undefined)[],
+  positions: readonly number[],
+  { sums, tokens }: Logps,
+): void {
+  for (const [i, position] of positions.entries()) {
+    into[position] = sums[i]!
+    if (tokens) tokensInto[position] = tokens[i]!
+  }
+}
+
+function countKnown(values: Float32Array): number {
+  return values.reduce((count, value) => count + Number(!Number.isNaN(value)), 0)
+}
+
+/** The positions of the pairs that each step is the first to need. */
+function positionsByStep(pairs: readonly Pair[]): Map<number, number[]> {
+  const groups = new Map<number, number[]>()
+  for (const [position, { step }] of pairs.entries()) {
+    const group = groups.get(step)
+    if (group) group.push(position)
+    else groups.set(step, [position])
   }
   return groups
-}
-
-/** Where caches go: PROSPECT_CACHE, or prospect in the user's cache folder. */
-export function defaultCache(): string {
-  return process.env.PROSPECT_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'prospect')
 }

@@ -6,7 +6,7 @@ export interface RewardStatistics {
   rejected: number | null
   /** chosen - rejected */
   margin: number | null
-  /** Share of rows whose reward lies on its label's side of the reference point. */
+  /** Share of rows whose reward lies on its label's side of the reference point; of pairs whose chosen row has the higher reward. */
   accuracy: number
 }
 
@@ -26,16 +26,19 @@ export function meansByLabel(
   return { chosen: mean(of(true)), rejected: mean(of(false)) }
 }
 
-/** `threshold`: the reward of a completion at the reference point, beta z0. */
+/** `threshold`: the reward of a completion at the reference point, beta z0. `pairs`: positions, where the rows are pairs. */
 export function rewardStatistics(
   rewards: ArrayLike<number>,
   desirable: readonly boolean[],
   threshold: number,
+  pairs: readonly { chosen: number; rejected: number }[] | null = null,
 ): RewardStatistics {
   const { chosen, rejected } = meansByLabel(rewards, desirable)
-  const right = desirable.filter((label, row) => rewards[row]! > threshold === label).length
+  const right = pairs
+    ? pairs.filter((pair) => rewards[pair.chosen]! > rewards[pair.rejected]!).length
+    : desirable.filter((label, row) => rewards[row]! > threshold === label).length
   const margin = chosen === null || rejected === null ? null : chosen - rejected
-  return { chosen, rejected, margin, accuracy: right / desirable.length }
+  return { chosen, rejected, margin, accuracy: right / (pairs ?? desirable).length }
 }
 
 /**
@@ -56,4 +59,18 @@ export function areaUnderCurve(rewards: ArrayLike<number>, desirable: readonly b
     start = end
   }
   return (rankSum - (positives * (positives + 1)) / 2) / (positives * negatives)
+}
+
+/** Share of rows, or of pairs, at which `slope` is under 1 % of the greatest. */
+export function saturatedShare(
+  slope: (z: number) => number,
+  rewards: ArrayLike<number>,
+  desirable: readonly boolean[],
+  threshold: number,
+  pairs: readonly { chosen: number; rejected: number }[] | null,
+): number {
+  const at = pairs
+    ? pairs.map(({ chosen, rejected }) => rewards[chosen]! - rewards[rejected]!)
+    : desirable.map((label, row) => (label ? 1 : -1) * (rewards[row]! - threshold))
+  return at.filter((z) => slope(z) < 0.01).length / at.length
 }

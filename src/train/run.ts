@@ -21,8 +21,14 @@ export interface StepMetrics {
   /** Mean summed log-probability of desirable and of undesirable completions; null where the batch has none. */
   logps: { chosen: number | null; rejected: number | null }
   kl: ReferencePoint | null
+  /** Share of rows (or pairs) whose slope is under 1 % of the greatest; null where the loss does not flatten. */
+  saturated: number | null
   gradNorm: number
   learningRate: number
+  /** Names of the alarms that are on: see alarms.ts. */
+  alarms: string[]
+  /** Where loss or gradient were not finite: the step changed nothing, and these rows (file and line) were found to cause it. */
+  notApplied?: string[]
   /** Apart from the rest because it differs between runs that are otherwise equal. */
   timings: StepTimings
 }

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
-import { makeObjective } from '../loss/index.ts'
+import { type LossOptions, makeObjective } from '../loss/index.ts'
+import type { Objective } from '../loss/objective.ts'
+import { balanceText, resolveWeights } from '../loss/weights.ts'
 import { type ModelFolder, openModelFolder } from '../model/folder.ts'
 import { lengthRegimes } from '../model/frequencies.ts'
 import { loadDecoder } from '../model/load.ts'
@@ -16,7 +18,7 @@ import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
 import { defaultCache, referenceLogps } from './reference.ts'
-import type { TrainHooks } from './run.ts'
+import type { Progress, TrainHooks } from './run.ts'
 import { RunDirectory } from './run-directory.ts'
 import type { Trainer } from './step.ts'
 
@@ -42,26 +44,29 @@ export async function openSession(
 ): Promise<Session> {
   setThreads(options.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
-  const objective = makeObjective(options.loss)
+  const asked = makeObjective(weighted(options.loss, null))
   const source = openModelFolder(options.model)
   const tokenizer = loadTokenizer(options.model, options)
   const modelHash = await weightsHash(source, options.cache ?? defaultCache())
-  const data = await prepareData(options, objective, tokenizer, modelHash, progress)
+  const data = await prepareData(options, asked, tokenizer, modelHash, progress)
+  const loss = weighted(options.loss, data.facts.train, progress)
+  const objective = makeObjective(loss)
   for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)
   signal?.throwIfAborted()
   const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
   recordData(directory, data, resume !== undefined)
   try {
     const reference = objective.needs.reference
-      ? await referencesOf(options, source, modelHash, data, { signal, progress })
+      ? await referencesOf(options, objective, source, modelHash, data, { signal, progress })
       : null
     const decoder = loadDecoder(source, 'float32', { contextTokens: options.maxLength })
     for (const parameter of decoder.parameters.values()) parameter.withGrad()
     const optimizer = new AdamW(decoder.parameters, options.optimizer)
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
-    const startStep = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : 0
+    const restored = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : null
     const { microBatchTokens } = options
-    const trainer = { decoder, objective, optimizer, compute: computeType(options), microBatchTokens }
+    const objectiveState = restored?.objectiveState ?? objective.initialState ?? {}
+    const trainer = { decoder, objective, objectiveState, optimizer, compute: computeType(options), microBatchTokens }
     const { heldOut: examples, heldOutPlan: plan } = data
     const heldOut = plan && { examples, plan, reference: reference?.heldOut ?? null }
     return {
@@ -73,7 +78,7 @@ export async function openSession(
       trainer,
       reference: reference?.train ?? null,
       heldOut,
-      startStep,
+      startStep: restored?.step ?? 0,
     }
   } catch (error) {
     if (resume === undefined && error === signal?.reason) directory.discard()
@@ -111,8 +116,23 @@ function readJson(file: string): Record<string, unknown> | null {
   }
 }
 
+/** The loss with numbers for weights that are `auto`: those that balance the rows at hand, or 1 before these are known. */
+function weighted(
+  loss: LossOptions,
+  counts: { desirableWeight: number; undesirableWeight: number } | null,
+  progress?: Progress,
+): LossOptions {
+  if (loss.desirableWeight !== 'auto' && loss.undesirableWeight !== 'auto') return loss
+  const { desirableWeight = 1, undesirableWeight = 1 } = loss
+  const [desirable, undesirable] = [counts?.desirableWeight ?? 1, counts?.undesirableWeight ?? 1]
+  const chosen = resolveWeights({ desirableWeight, undesirableWeight }, { desirable, undesirable })
+  if (counts) progress?.log(balanceText(chosen, { desirable, undesirable }))
+  return { ...loss, ...chosen }
+}
+
 async function referencesOf(
   options: ResolvedTrainOptions,
+  objective: Objective,
   source: ModelFolder,
   sourceHash: string,
   { train, plan, heldOut, heldOutPlan }: PreparedData,
@@ -122,7 +142,8 @@ async function referencesOf(
   const weights =
     options.reference === undefined ? sourceHash : await weightsHash(model, options.cache ?? defaultCache())
   const hash = weights + lengthRegimes(model.config, options.maxLength)
-  const shared = { compute: computeType(options), microBatchTokens: options.microBatchTokens }
+  const { microBatchTokens } = options
+  const shared = { compute: computeType(options), microBatchTokens, tokens: objective.needs.tokens }
   const load = () => loadDecoder(model, 'float32', { contextTokens: options.maxLength })
   const settings = { cache: options.cache, ...hooks }
   const ofTrain = await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)

@@ -1,17 +1,19 @@
 import { microBatches, pack } from '../data/pack.ts'
 import type { Example, Sequence } from '../data/types.ts'
-import { estimateReferencePoint } from '../loss/kto.ts'
-import type { Objective, ReferencePoint } from '../loss/objective.ts'
+import type { Objective, ObjectiveState, ReferencePoint } from '../loss/objective.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import type { AdamW } from './optimizer.ts'
-import { sequenceLogps } from './passes.ts'
+import { sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
+import { concatenated, lossRows, lossWeights, pairPositions, sumsByRow } from './rows.ts'
 
 /** What a step works on and with. */
 export interface Trainer {
   decoder: Decoder
   objective: Objective
+  /** What the objective remembers; its initial state where there is none yet. */
+  objectiveState?: ObjectiveState
   optimizer: AdamW
   /** Type of matrix products. */
   compute: Dtype
@@ -26,72 +28,138 @@ export interface Batch {
   /** Each row's prompt with another's completion; shorter than `rows` where some row has no partner. */
   mismatched: readonly Sequence[]
   mismatchedReferenceLogps: Float32Array
+  /** Both token by token, where the objective needs that. */
+  referenceTokens?: readonly Float32Array[]
+  mismatchedReferenceTokens?: readonly Float32Array[]
 }
 
 export interface StepResult {
-  /** Mean over rows, or over completion tokens, as the objective says. */
+  /** Mean over rows, pairs or completion tokens, as the objective says. */
   loss: number
-  /** Each row's implicit reward and log-probability, in the batch's order. */
+  /** Each row's log-ratio r, implicit reward beta r, and log-probability, in the batch's order. */
+  logRatios: Float32Array | null
   rewards: Float32Array | null
   logps: Float32Array
   referencePoint: ReferencePoint | null
   gradNorm: number
+  /** Rows that made loss or gradient not finite: then nothing was updated. null where all is well. */
+  notFinite: Example[] | null
   /** Tokens of the data that were worked on: prompts and completions of the rows. */
   tokens: number
 }
 
-/** The error that a step with a loss or gradient that is not finite throws; nothing was updated. */
+/** The error that ends a run whose loss or gradient is not finite again and again. */
 export class NotFiniteError extends Error {}
 
 /**
  * Gradients of a global batch, added to the parameters'. The result does not depend on how the batch is cut into micro-batches: the
  * reference point is that of the whole batch, and every row's loss is divided by the size of the whole batch.
  */
-export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepResult, 'gradNorm'> {
+export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepResult, 'gradNorm' | 'notFinite'> {
   return scope(() => {
     const { decoder, objective, compute, microBatchTokens } = trainer
     const weights = decoder.computeWeights(compute)
-    const referencePoint = objective.needs.mismatched ? measureReferencePoint(trainer, weights, batch) : null
-    const divisor = objective.averagedOver === 'rows' ? batch.rows.length : completionTokens(batch.rows)
-    const rewards = objective.needs.reference ? new Float32Array(batch.rows.length) : null
-    const logps = new Float32Array(batch.rows.length)
-    let loss = 0
-    for (const micro of microBatches(sequencesOf(batch.rows), microBatchTokens)) {
-      loss += scope(() => backwardPass(trainer, weights, batch, micro, { referencePoint, divisor, rewards, logps }))
+    const referencePoint = referencePointOf(trainer, weights, batch)
+    const into: Accumulator = {
+      referencePoint,
+      divisor: divisorOf(objective, batch.rows),
+      logRatios: new Float32Array(batch.rows.length).fill(Number.NaN),
+      logps: new Float32Array(batch.rows.length),
     }
-    return { loss, rewards, logps, referencePoint, tokens: totalTokens(batch.rows) }
+    let loss = 0
+    for (const micro of microBatches(sequencesOf(batch.rows, objective.needs), microBatchTokens)) {
+      loss += scope(() => backwardPass(trainer, weights, batch, micro, into))
+    }
+    const logRatios = into.hasLogRatios ? into.logRatios : null
+    const rewards = logRatios?.map((ratio) => ratio * objective.rewardScale) ?? null
+    return { loss, logRatios, rewards, logps: into.logps, referencePoint, tokens: totalTokens(batch.rows) }
   })
 }
 
-/** One optimiser step on a global batch; `factor` scales the learning rate. Throws NotFiniteError before anything is changed. */
+/** One optimiser step on a global batch; `factor` scales the learning rate. Where loss or gradient are not finite, nothing is changed. */
 export function trainStep(trainer: Trainer, batch: Batch, factor: number): StepResult {
   const result = accumulateGradients(trainer, batch)
   const gradNorm = trainer.optimizer.gradientNorm()
   if (!Number.isFinite(result.loss) || !Number.isFinite(gradNorm)) {
     trainer.optimizer.clearGradients()
-    const rows = [...result.logps].flatMap((value, row) => (Number.isFinite(value) ? [] : [originOf(batch.rows[row]!)]))
-    const where = rows.length > 0 ? `; rows whose log-probability is not finite: ${rows.slice(0, 5).join(', ')}` : ''
-    throw new NotFiniteError(
-      `the loss is ${result.loss} and the gradient norm ${gradNorm}: the step was not applied${where}`,
-    )
+    return { ...result, gradNorm, notFinite: notFiniteRows(trainer, batch) }
   }
   trainer.optimizer.update(factor, gradNorm)
-  return { ...result, gradNorm }
+  rememberStep(trainer, batch, result)
+  return { ...result, gradNorm, notFinite: null }
 }
 
-function measureReferencePoint(
-  { decoder, microBatchTokens }: Trainer,
+/** The rows (with pairs, both of one) whose loss or gradient is not finite by itself, found one by one. */
+function notFiniteRows(trainer: Trainer, batch: Batch): Example[] {
+  const units = trainer.objective.needs.pairs
+    ? pairPositions(batch.rows).map(({ chosen, rejected }) => [chosen, rejected])
+    : batch.rows.map((_, row) => [row])
+  return units.flatMap((unit) => {
+    const { loss } = accumulateGradients(trainer, partOf(batch, unit))
+    const finite = Number.isFinite(loss) && Number.isFinite(trainer.optimizer.gradientNorm())
+    trainer.optimizer.clearGradients()
+    return finite ? [] : unit.map((row) => batch.rows[row]!)
+  })
+}
+
+/** Some rows of a batch, without mismatched ones. */
+function partOf({ rows, referenceLogps, referenceTokens }: Batch, unit: readonly number[]): Batch {
+  return {
+    rows: unit.map((row) => rows[row]!),
+    referenceLogps: Float32Array.from(referenceLogps.length > 0 ? unit : [], (row) => referenceLogps[row]!),
+    mismatched: [],
+    mismatchedReferenceLogps: new Float32Array(),
+    ...(referenceTokens && { referenceTokens: unit.map((row) => referenceTokens[row]!) }),
+  }
+}
+
+/** What an objective that remembers makes of a step that was applied. */
+function rememberStep(
+  trainer: Trainer,
+  { rows }: Batch,
+  { logRatios, referencePoint }: Pick<StepResult, 'logRatios' | 'referencePoint'>,
+): void {
+  const { objective } = trainer
+  if (!objective.nextState) return
+  const desirable = rows.map((row) => row.desirable)
+  trainer.objectiveState = objective.nextState(stateOf(trainer), { logRatios, desirable, referencePoint })
+}
+
+function stateOf({ objective, objectiveState }: Trainer): ObjectiveState {
+  return objectiveState ?? objective.initialState ?? {}
+}
+
+/** The reference point of a batch, from all its mismatched completions where the objective needs them. */
+export function referencePointOf(trainer: Trainer, weights: Parameters, batch: Batch): ReferencePoint | null {
+  const { objective } = trainer
+  if (!objective.referencePoint) return null
+  const ratios = objective.needs.mismatched ? mismatchedLogRatios(trainer, weights, batch) : []
+  return objective.referencePoint(ratios, stateOf(trainer))
+}
+
+/** r of each mismatched completion. */
+export function mismatchedLogRatios(
+  { decoder, objective, microBatchTokens }: Trainer,
   weights: Parameters,
-  batch: Batch,
-): ReferencePoint {
-  const policy = sequenceLogps(decoder, weights, batch.mismatched, microBatchTokens)
-  return estimateReferencePoint(policy.map((value, i) => value - batch.mismatchedReferenceLogps[i]!))
+  { mismatched, mismatchedReferenceLogps, mismatchedReferenceTokens }: Batch,
+): Float32Array {
+  if (mismatched.length === 0) return new Float32Array()
+  const tokens = objective.needs.tokens ? sequenceTokenLogps(decoder, weights, mismatched, microBatchTokens) : null
+  const sums = tokens ? tokenSums(tokens) : sequenceLogps(decoder, weights, mismatched, microBatchTokens)
+  const rows = mismatched.map(({ completion }) => ({ completion, desirable: true }))
+  return scope(() => {
+    const policy = { sums: Tensor.from(sums), tokens: tokens && Tensor.from(concatenated(tokens)) }
+    const reference = { sums: mismatchedReferenceLogps, tokens: mismatchedReferenceTokens ?? null }
+    return objective.logRatios(lossRows({ ...objective.needs, pairs: false }, rows, policy, reference))!.toArray()
+  })
 }
 
 interface Accumulator {
   referencePoint: ReferencePoint | null
   divisor: number
-  rewards: Float32Array | null
+  logRatios: Float32Array
+  /** Whether the objective defines them. */
+  hasLogRatios?: boolean
   logps: Float32Array
 }
 
@@ -102,24 +170,30 @@ function backwardPass(
   micro: readonly Sequence[],
   into: Accumulator,
 ): number {
+  const { needs } = objective
   const packed = pack(micro)
   const rows = Array.from(packed.rows)
-  const policy = decoder.completionLogps(weights, packed, rows.length)
-  const reference = objective.needs.reference
-    ? Tensor.from(Float32Array.from(rows, (row) => batch.referenceLogps[row]!))
-    : null
-  const desirable = Tensor.from(
-    Uint8Array.from(rows, (row) => Number(batch.rows[row]!.desirable)),
-    [rows.length],
-    'bool',
-  )
-  const inputs = { policy, reference, desirable }
-  const loss = objective.losses(inputs, into.referencePoint).sum().div(into.divisor)
+  const examples = rows.map((row) => batch.rows[row]!)
+  const tokens = needs.tokens ? decoder.tokenLogps(weights, packed) : null
+  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length)
+  const inputs = lossRows(needs, examples, { sums, tokens }, referenceOf(batch, rows, needs.reference))
+  const losses = objective.losses(inputs, into.referencePoint)
+  const rowWeights = lossWeights(needs, examples)
+  const loss = (rowWeights ? losses.mul(rowWeights) : losses).sum().div(into.divisor)
   loss.backward()
-  scatter(policy.detach().toArray(), rows, into.logps)
-  const rewards = objective.rewards(inputs)
-  if (rewards && into.rewards) scatter(rewards.toArray(), rows, into.rewards)
+  scatter(sums.detach().toArray(), rows, into.logps)
+  const logRatios = objective.logRatios(inputs)
+  if (logRatios) scatter(logRatios.detach().toArray(), rows, into.logRatios)
+  into.hasLogRatios = logRatios !== null
   return loss.detach().item()
+}
+
+function referenceOf({ referenceLogps, referenceTokens }: Batch, rows: readonly number[], needed: boolean) {
+  if (!needed) return null
+  return {
+    sums: rows.map((row) => referenceLogps[row]!),
+    tokens: referenceTokens ? rows.map((row) => referenceTokens[row]!) : null,
+  }
 }
 
 function scatter(values: Float32Array, rows: readonly number[], into: Float32Array): void {
@@ -128,9 +202,21 @@ function scatter(values: Float32Array, rows: readonly number[], into: Float32Arr
   })
 }
 
-/** Each row's own prompt and completion. */
-export function sequencesOf(rows: readonly Example[]): Sequence[] {
-  return rows.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
+/** Each row's own prompt and completion; with pairs, both of one are a unit. */
+export function sequencesOf(rows: readonly Example[], { pairs }: { pairs: boolean } = { pairs: false }): Sequence[] {
+  return rows.map(({ prompt, completion, promptGroup, pair }, row) => ({
+    prompt,
+    completion,
+    promptGroup,
+    row,
+    ...(pairs && { unit: pair }),
+  }))
+}
+
+/** What the sum of a batch's losses is divided by. */
+export function divisorOf({ averagedOver }: Objective, rows: readonly Example[]): number {
+  if (averagedOver === 'tokens') return completionTokens(rows)
+  return averagedOver === 'pairs' ? rows.length / 2 : rows.length
 }
 
 function completionTokens(rows: readonly Example[]): number {
@@ -139,8 +225,4 @@ function completionTokens(rows: readonly Example[]): number {
 
 function totalTokens(rows: readonly Example[]): number {
   return rows.reduce((sum, { prompt, completion }) => sum + prompt.length + completion.length, 0)
-}
-
-function originOf({ origin }: Example): string {
-  return `${origin.file}:${origin.line}`
 }

@@ -3,22 +3,25 @@ import { ReadableStream, type ReadableStreamDefaultController } from 'node:strea
 import { setImmediate } from 'node:timers/promises'
 import type { HubHooks } from '../hub/download.ts'
 import { localData, localModel } from '../hub/inputs.ts'
+import { completeLoss, foreignOptions } from '../loss/table.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { saveModelFolder } from '../model/folder.ts'
 import { OptionError, validate } from '../options/validate.ts'
 import { memoryUse } from '../tensor/engine.ts'
+import { alarmMemory, alarmsOf, type Observed, type SampledLengths } from './alarms.ts'
 import { batchOf } from './batches.ts'
 import { modelCard } from './card.ts'
 import { writeCheckpoint } from './checkpoint.ts'
-import { evaluate, rewardAt } from './evaluation.ts'
+import { evaluate, thresholdOf } from './evaluation.ts'
 import { type ResolvedTrainOptions, type TrainOptions, trainOptions } from './options.ts'
 import { withComputeWeights } from './passes.ts'
-import { meansByLabel, rewardStatistics } from './rewards.ts'
+import { meansByLabel, rewardStatistics, saturatedShare } from './rewards.ts'
+import { pairPositions } from './rows.ts'
 import type { Evaluation, Run, StepMetrics, Summary, TrainHooks } from './run.ts'
 import { RunDirectory } from './run-directory.ts'
 import { scheduleFactor } from './schedule.ts'
 import { openSession, type Session } from './session.ts'
-import { type StepResult, trainStep } from './step.ts'
+import { NotFiniteError, type StepResult, trainStep } from './step.ts'
 
 /** Answers prompts: token ids in, token ids out. */
 export type Sampler = (
@@ -42,7 +45,9 @@ export async function train(
   const resumed = hooks.resume === undefined ? null : new RunDirectory(hooks.resume)
   if (resumed && existsSync(resumed.model))
     throw new OptionError(`resume: this run is complete; its model is ${resumed.model}`)
-  const resolved = resumed ? resumed.readOptions() : await fetched(validate(trainOptions, options), hooks)
+  const resolved = resumed
+    ? resumed.readOptions()
+    : await fetched(resolveReference(validate(trainOptions, options)), hooks)
   const path = resumed?.path ?? resolved.output ?? defaultOutput(resolved.loss.type)
   const session = await openSession({ ...resolved, output: path }, path, hooks)
   return start(session, hooks, sampler)
@@ -58,6 +63,16 @@ async function fetched(options: ResolvedTrainOptions, hooks: HubHooks): Promise<
     data: await localData(data, hooks),
     evaluation: { ...evaluation, ...(evaluation.data && { data: await localData(evaluation.data, hooks) }) },
   }
+}
+
+/** `reference: none` is another way to say that there is none. */
+function resolveReference(options: ResolvedTrainOptions): ResolvedTrainOptions {
+  if (options.reference !== 'none') return options
+  const { reference: _, ...others } = options
+  const loss = { ...options.loss, referenceFree: true }
+  const [foreign] = foreignOptions(loss)
+  if (foreign) throw new OptionError(`reference: none is not possible: ${foreign.problem}`)
+  return { ...others, loss: completeLoss(loss) }
 }
 
 function defaultOutput(loss: string): string {
@@ -101,6 +116,9 @@ class Loop {
   readonly #sampler: Sampler | undefined
   readonly #publish: (metrics: StepMetrics) => void
   readonly #started = performance.now()
+  /** The last steps, and the names of the alarms that were on after them. */
+  #samples: { step: number; tokens: number }[] = []
+  #history: (Observed & Pick<StepMetrics, 'alarms' | 'notApplied'>)[] = []
 
   constructor(
     session: Session,
@@ -118,6 +136,8 @@ class Loop {
     const { directory, startStep, data } = this.#session
     let done = startStep
     directory.rewind(done)
+    this.#samples = directory.read<{ step: number; tokens: number }>('samples')
+    this.#history = directory.read<StepMetrics>('metrics').slice(-alarmMemory)
     try {
       await this.#observe(done)
       while (done < data.plan.steps) {
@@ -125,6 +145,7 @@ class Loop {
         this.#step(done)
         done++
         await setImmediate() // lets Ctrl-C and other work through
+        await this.#stopWhereNothingIsFinite(done)
         await this.#observe(done)
         if (done % this.#session.options.checkpoint.every === 0 && done < data.plan.steps) await this.#checkpoint(done)
       }
@@ -141,9 +162,9 @@ class Loop {
     const began = performance.now()
     const batch = batchOf(data.plan, step, data.train, reference)
     const result = trainStep(trainer, batch, scheduleFactor(options.schedule, step, data.plan.steps))
-    if (step === 0 && reference && options.reference === undefined) refuseMovedReference(result)
+    if (step === 0 && reference && options.reference === undefined && !result.notFinite) refuseMovedReference(result)
     const seconds = (performance.now() - began) / 1000
-    const metrics = this.#metrics(step, result)
+    const metrics = this.#withAlarms(this.#metrics(step, result))
     directory.append('metrics', metrics)
     const tokensPerSecond = Math.round(result.tokens / seconds)
     const memoryBytes = memoryUse().live
@@ -157,21 +178,64 @@ class Loop {
     this.#publish({ ...metrics, timings: { tokensPerSecond, memoryBytes, secondsLeft: this.#secondsLeft(step + 1) } })
   }
 
-  #metrics(step: number, result: StepResult): Omit<StepMetrics, 'timings'> {
+  /** Adds the alarms that are on, and says those that have come on. */
+  #withAlarms(metrics: Omit<StepMetrics, 'timings' | 'alarms'>): Omit<StepMetrics, 'timings'> {
+    const before = this.#history.at(-1)?.alarms ?? []
+    const alarms = alarmsOf([...this.#history, metrics], this.#sampledLengths())
+    for (const { name, message } of alarms)
+      if (!before.includes(name)) this.#hooks.progress?.log(`warning: step ${metrics.step}: ${message}`)
+    const { notApplied } = metrics
+    if (notApplied)
+      this.#hooks.progress?.log(`warning: step ${metrics.step} was not applied: ${notFiniteText(metrics)}`)
+    const result = { ...metrics, alarms: alarms.map(({ name }) => name) }
+    this.#history = [...this.#history, result].slice(-alarmMemory)
+    return result
+  }
+
+  /** Replies to the fixed prompts, at the start and last; null where there are none yet. */
+  #sampledLengths(): SampledLengths | null {
+    const samples = this.#samples
+    const last = samples.at(-1)?.step
+    if (last === undefined || last === 0) return null
+    const at = (step: number) => samples.filter((sample) => sample.step === step).map(({ tokens }) => tokens)
+    return { before: at(0), now: at(last) }
+  }
+
+  /** After three such steps in a row nothing is going to become better: stops, with a checkpoint of the last good weights. */
+  async #stopWhereNothingIsFinite(done: number): Promise<void> {
+    const last = this.#history.slice(-3)
+    if (last.length < 3 || last.some(({ notApplied }) => !notApplied)) return
+    await this.#checkpoint(done)
+    const rows = [...new Set(last.flatMap(({ notApplied }) => notApplied!))]
+    throw new NotFiniteError(
+      `loss or gradient were not finite for three steps in a row, the last of them step ${done}: the run stops; a checkpoint of the weights ` +
+        `before them is in ${this.#session.directory.checkpoints}. ${suspects(rows)}`,
+    )
+  }
+
+  #metrics(step: number, result: StepResult): Omit<StepMetrics, 'timings' | 'alarms'> {
     const { options, trainer, data } = this.#session
     const { plan } = data
-    const labels = plan.batch(step).rows.map((index) => data.train[index]!.desirable)
-    const threshold = result.referencePoint ? rewardAt(trainer.objective.rewards, result.referencePoint.value) : 0
+    const rows = plan.batch(step).rows.map((index) => data.train[index]!)
+    const labels = rows.map(({ desirable }) => desirable)
+    const { objective } = trainer
+    const threshold = thresholdOf(objective, result.referencePoint)
+    const pairs = objective.needs.pairs ? pairPositions(rows) : null
     return {
       step: step + 1,
       steps: plan.steps,
       epoch: (step + 1) / plan.stepsPerEpoch,
       loss: result.loss,
-      rewards: result.rewards && rewardStatistics(result.rewards, labels, threshold),
+      rewards: result.rewards && rewardStatistics(result.rewards, labels, threshold, pairs),
       logps: meansByLabel(result.logps, labels),
       kl: result.referencePoint,
+      saturated:
+        result.rewards && objective.slope
+          ? saturatedShare(objective.slope, result.rewards, labels, threshold, pairs)
+          : null,
       gradNorm: result.gradNorm,
       learningRate: options.optimizer.learningRate * scheduleFactor(options.schedule, step, plan.steps),
+      ...(result.notFinite && { notApplied: result.notFinite.map(({ origin }) => `${origin.file}:${origin.line}`) }),
     }
   }
 
@@ -207,14 +271,18 @@ class Loop {
     )
     for (const [i, prompt] of chosen.entries()) {
       const completion = tokenizer.decode(replies[i]!, { skipSpecial: true })
-      directory.append('samples', { step: done, prompt: tokenizer.decode(prompt, { skipSpecial: false }), completion })
+      const tokens = replies[i]!.length
+      const sample = { step: done, prompt: tokenizer.decode(prompt, { skipSpecial: false }), completion, tokens }
+      directory.append('samples', sample)
+      this.#samples.push(sample)
     }
   }
 
   async #checkpoint(done: number): Promise<void> {
     const { source, trainer, directory, options } = this.#session
-    const { decoder, optimizer } = trainer
-    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, keep: options.checkpoint.keep })
+    const { decoder, optimizer, objectiveState } = trainer
+    const { keep } = options.checkpoint
+    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, objectiveState, keep })
   }
 
   async #save(): Promise<string> {
@@ -238,13 +306,24 @@ class Loop {
   }
 }
 
+function notFiniteText({ loss, gradNorm, notApplied }: Pick<StepMetrics, 'loss' | 'gradNorm' | 'notApplied'>): string {
+  return `the loss is ${loss} and the gradient norm ${gradNorm}. ${suspects(notApplied!)}`
+}
+
+function suspects(rows: readonly string[]): string {
+  if (rows.length === 0) return 'No row is the cause alone: the learning rate may be too high'
+  const more = rows.length > 5 ? ` and ${rows.length - 5} more` : ''
+  return `It comes from ${rows.slice(0, 5).join(', ')}${more}`
+}
+
 /** Before its first update the policy is the reference: its log-probabilities, computed in the same batches, are the same bits. */
 function refuseMovedReference({ rewards }: StepResult): void {
   const worst = Math.max(0, ...Array.from(rewards ?? [], Math.abs))
   if (worst > 1e-3) {
     throw new Error(
       `the reward of a row is ${worst} before the first update, but policy and reference are the same model: ` +
-        'the cached log-probabilities do not belong to it; delete the cache folder (--cache) and start again',
+        'something makes one differ from the other. Look for dropout that is on, an adapter that the reference lacks, another chat template ' +
+        'or tokenizer, or cached log-probabilities of other weights (delete the cache folder, --cache)',
     )
   }
 }

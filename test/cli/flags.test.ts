@@ -8,7 +8,8 @@ import { addFlags, resolveOptions } from '../../src/cli/flags.ts'
 import { optionsDocument } from '../../src/cli/reference.ts'
 import { tables } from '../../src/cli/schema.ts'
 import { generateOptions } from '../../src/infer/options.ts'
-import { optionsOf } from '../../src/options/option.ts'
+import { objectiveNames, objectives } from '../../src/loss/table.ts'
+import { type Option, optionsOf } from '../../src/options/option.ts'
 import { trainOptions } from '../../src/train/options.ts'
 
 let folder: string
@@ -45,15 +46,45 @@ test('flags win over the file, and the file over the defaults', () => {
   })
 })
 
+/** `--loss` with an objective that has the hyperparameter, for options that are one. */
+function lossWith({ path: [group, name] }: Option): string[] {
+  if (group !== 'loss' || name === 'type') return []
+  return ['--loss', objectiveNames.find((objective) => (objectives[objective].options as string[]).includes(name!))!]
+}
+
 test('every option can be set by its flag, and lands at its key', () => {
   for (const option of optionsOf(trainOptions)) {
-    const given = { text: 'x', number: '1', boolean: null, choice: option.choices.at(-1)! }[option.kind]
-    const value = option.flag === '--eval-split' || option.flag.startsWith('--adam-beta') ? '0.5' : given
-    const options = resolve(...required, option.flag, ...(value === null ? [] : [value])) as Record<string, unknown>
+    const numbers = ['1', '0.5', '2', '-1'] // one of them is in every number's range
+    const [value, options] = { text: ['x'], number: numbers, boolean: [null], choice: [option.choices.at(-1)!] }[
+      option.kind
+    ].flatMap((given): [string | null, Record<string, unknown>][] => {
+      try {
+        return [[given, resolve(...required, ...lossWith(option), option.flag, ...(given === null ? [] : [given]))]]
+      } catch (error) {
+        if (option.kind !== 'number') throw error
+        return []
+      }
+    })[0]!
     const found = option.path.reduce<unknown>((group, key) => (group as Record<string, unknown>)[key], options)
     const wanted = { text: value, number: Number(value), boolean: true, choice: value }[option.kind]
     expect(found, option.flag).toEqual(option.list ? (option.flag === '--data' ? ['d', 'x'] : [value]) : wanted)
   }
+})
+
+test('a hyperparameter that the objective does not have is refused, with those that have it', () => {
+  expect(() => resolve(...required, '--loss', 'dpo', '--margin', '2')).toThrow(
+    '--margin: --loss dpo has no such option (it is of slic); leave it out',
+  )
+})
+
+test("an objective's hyperparameters get its own defaults, and no others", () => {
+  expect(resolve(...required, '--loss', 'simpo').loss).toMatchObject({ type: 'simpo', beta: 2, gammaBetaRatio: 0.5 })
+  expect(resolve(...required, '--loss', 'robust-dpo').loss).toEqual({
+    type: 'robust-dpo',
+    beta: 0.1,
+    labelSmoothing: 0.1,
+  })
+  expect(resolve(...required, '--desirable-weight', 'auto').loss).toMatchObject({ desirableWeight: 'auto' })
 })
 
 test('lists grow by repetition and by listing, as a shell pattern gives them', () => {
@@ -71,7 +102,9 @@ describe('mistakes', () => {
     expect(() => resolve(...required, '--beta', 'high')).toThrow('--beta: expected a number, got "high"')
     expect(() => resolve(...required, '--beta', '-1')).toThrow('--beta: must be above 0, got -1')
     expect(() => resolve(...required, '--seed', '')).toThrow('--seed: expected a number, got ""')
-    expect(() => resolve(...required, '--loss', 'dpo')).toThrow('--loss: expected one of kto, sft, got "dpo"')
+    expect(() => resolve(...required, '--loss', 'dbo')).toThrow(
+      /--loss: expected one of kto, .*, got "dbo"; did you mean dpo\?/,
+    )
   })
 
   test('a missing one names the flag, also with a file', () => {
@@ -81,7 +114,9 @@ describe('mistakes', () => {
 
   test('a bad value of the file names file, line and key', () => {
     const file = config('model: m\ndata: d\nloss:\n  desirable_weight: heavy\n')
-    expect(() => resolve('--config', file)).toThrow(`${file}:4: loss.desirableWeight: expected a number, got "heavy"`)
+    expect(() => resolve('--config', file)).toThrow(
+      `${file}:4: loss.desirableWeight: expected a number or auto, got "heavy"`,
+    )
   })
 
   test('a flag wins over a bad value of the file', () => {
@@ -130,7 +165,7 @@ test('every option has a description and stands in help and documentation; no fl
 test('help shows groups, defaults and choices', () => {
   const help = commandFor(trainOptions).configureHelp({ helpWidth: 1000 }).helpInformation()
   expect(help).toMatch(/^Objective:$/m)
-  expect(help).toMatch(/--loss <name> .*\(kto, sft; default: kto\)/)
+  expect(help).toMatch(/--loss <name> .*\(kto, sft, .*; default: kto\)/)
   expect(help).toMatch(/--lr, --learning-rate <number> .*default: 5e-6/)
   expect(help).toMatch(/--strict .*default: false; also --no-strict/)
   expect(help).toMatch(/--model <folder> .*\(required\)/)

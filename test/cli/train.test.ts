@@ -27,8 +27,10 @@ function metricsOf(step: number): StepMetrics {
     rewards: { chosen: 1, rejected: 0, margin: 1, accuracy: 1 },
     logps: { chosen: -1, rejected: -1 },
     kl: { value: 0.1, mean: 0.1, standardError: 0.01, count: 4 },
+    saturated: 0,
     gradNorm: 1,
     learningRate: 1e-6,
+    alarms: [],
     timings: { tokensPerSecond: 1, secondsLeft: 1, memoryBytes: 1 },
   }
 }

@@ -128,3 +128,67 @@ describe('a plan', () => {
     expect(makePlan({ examples, ...options, seed: 8 }).batch(0).rows).not.toEqual(plan.batch(0).rows)
   })
 })
+
+/** Rows of a prompt with fifty answers beside a few others, some of them the same text. */
+const lopsided = examplesOf([
+  ...Array.from({ length: 50 }, (_, i) => [0, i % 20] as const),
+  ...Array.from({ length: 7 }, (_, i) => [1 + (i % 3), i % 5] as const),
+])
+
+test.each([1, 2, 3, 8, 13, 57, 64])(
+  'mismatches of batches of %i share neither prompt nor text, even where one prompt has most rows',
+  (batchSize) => {
+    for (const mismatchedBlock of [undefined, 2, 5]) {
+      const plan = makePlan({ examples: lopsided, ...options, batchSize, mismatchedBlock })
+      for (let step = 0; step < plan.steps; step++) {
+        const { rows, mismatches } = plan.batch(step)
+        expect(new Set(mismatches.map(({ row }) => row))).toEqual(new Set(rows))
+        for (const { row, partner } of mismatches) {
+          expect(lopsided[partner]!.promptGroup).not.toBe(lopsided[row]!.promptGroup)
+          expect(lopsided[partner]!.completionGroup).not.toBe(lopsided[row]!.completionGroup)
+        }
+      }
+    }
+  },
+)
+
+test('all mismatches of a block: every row meets all others of it that fit, and no row of another block', () => {
+  const examples = examplesOf(Array.from({ length: 12 }, (_, i) => [i, i]))
+  const { rows, mismatches } = makePlan({ examples, ...options, batchSize: 12, mismatchedBlock: 4 }).batch(0)
+  expect(mismatches).toHaveLength(12 * 3)
+  for (const { row, partner } of mismatches)
+    expect(Math.floor(rows.indexOf(row) / 4)).toBe(Math.floor(rows.indexOf(partner) / 4))
+})
+
+describe('a plan of pairs', () => {
+  const paired = (count: number) =>
+    examplesOf(Array.from({ length: 2 * count }, (_, i) => [i % 5, i])).map((example, i) => ({
+      ...example,
+      pair: i % count, // the halves of a pair lie apart
+      desirable: i >= count,
+    }))
+
+  test('keeps both halves of a pair in one batch, the chosen first, and takes each once an epoch', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 1, max: 9 }), (count, batchSize) => {
+        const examples = paired(count)
+        const plan = makePlan({ examples, seed: 3, epochs: 1, batchSize, mismatched: false, pairs: true })
+        const all = Array.from({ length: plan.steps }, (_, step) => plan.batch(step).rows)
+        for (const rows of all) {
+          expect(rows.length).toBeLessThanOrEqual(Math.max(2, batchSize))
+          for (let i = 0; i < rows.length; i += 2) {
+            const [chosen, rejected] = [examples[rows[i]!]!, examples[rows[i + 1]!]!]
+            expect([chosen.pair, chosen.desirable, rejected.desirable]).toEqual([rejected.pair, true, false])
+          }
+        }
+        expect(all.flat().sort((a, b) => a - b)).toEqual(examples.map(({ index }) => index))
+      }),
+    )
+  })
+
+  test('refuses rows that are no pair', () => {
+    const plan = () =>
+      makePlan({ examples: paired(3).slice(1), seed: 3, epochs: 1, batchSize: 4, mismatched: false, pairs: true })
+    expect(plan).toThrow('a plan of pairs needs pairs only')
+  })
+})

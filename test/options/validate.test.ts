@@ -34,7 +34,7 @@ test('what is missing is named with its meaning', () => {
 })
 
 test('a wrong value is named with the option, the value, what is allowed and the default', () => {
-  expect(refusal({ ...required, loss: { beta: 0 } })).toBe('loss.beta: must be above 0, got 0 (default: 0.1)')
+  expect(refusal({ ...required, loss: { beta: 0 } })).toBe('loss.beta: must be above 0, got 0 (default: 0.1; simpo: 2)')
   expect(refusal({ ...required, evaluation: { split: 1 } })).toMatch('evaluation.split: must be below 1, got 1')
   expect(refusal({ ...required, batchSize: 1.5 })).toMatch('batchSize: expected a whole number, got 1.5')
   expect(refusal({ ...required, optimizer: { learningRate: 'x' } })).toBe(

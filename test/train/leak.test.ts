@@ -24,7 +24,7 @@ test('1,000 steps leave the number of tensors and the memory as they were', () =
     if (step % 100 !== 0) continue
     seen.push({ tensors: liveTensors(), bytes: memoryUse().live, resident: process.memoryUsage.rss() })
   }
-  const [warm, last] = [seen[2]!, seen.at(-1)!] // JavaScript's own heap settles in the first steps
+  const [warm, last] = [seen[5]!, seen.at(-1)!] // the heap of JavaScript itself takes some hundred steps to settle
   expect(new Set(seen.map(({ tensors }) => tensors)).size).toBe(1)
   expect(new Set(seen.map(({ bytes }) => bytes)).size).toBe(1)
   expect(last.resident / warm.resident).toBeLessThan(1.02)

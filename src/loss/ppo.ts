@@ -1,0 +1,29 @@
+import { op } from '../tensor/operators.ts'
+import type { Objective } from './objective.ts'
+import type { Settings } from './options.ts'
+import { humanlineClamp, logRatios, sumByRow, tokenLogRatios } from './ratio.ts'
+import { signs } from './weights.ts'
+
+/**
+ * Offline PPO-Clip with dummy rewards, the baseline of arXiv 2402.01306 (Section 3.3, Eq. 4 and 5; clipping from arXiv 1707.06347, Eq. 7): with the
+ * advantage A = +1 for tokens of a desirable and -1 for those of an undesirable completion and rho = pi_theta / pi_ref of a token,
+ * -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) + c log rho, averaged over tokens. No value network.
+ */
+export function ppo(settings: Settings): Objective {
+  const { clipRange, klCoefficient } = settings
+  const clamp = humanlineClamp(settings)
+  return {
+    name: 'ppo',
+    needs: { labels: true, pairs: false, reference: true, mismatched: false, tokens: true },
+    averagedOver: 'tokens',
+    losses(rows) {
+      const logRatio = tokenLogRatios(rows)
+      const ratio = op.exp(clamp ? op.clamp(logRatio, clamp.low, clamp.high) : logRatio)
+      const advantage = signs(rows.desirable).indexSelect(0, rows.tokens!.row)
+      const gain = op.minimum(ratio.mul(advantage), op.clamp(ratio, 1 - clipRange, 1 + clipRange).mul(advantage))
+      return sumByRow(logRatio.mul(klCoefficient).sub(gain), rows)
+    },
+    logRatios: (rows) => logRatios(rows, clamp),
+    rewardScale: 1,
+  }
+}

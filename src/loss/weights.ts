@@ -1,0 +1,56 @@
+import { op } from '../tensor/operators.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Settings } from './options.ts'
+
+type Weights = Pick<Settings, 'desirableWeight' | 'undesirableWeight'>
+
+/** lambda_D for desirable and lambda_U for undesirable rows, [rows] float32. `auto` must have been resolved. */
+export function labelWeights(desirable: Tensor, { desirableWeight, undesirableWeight }: Weights): Tensor {
+  return op.where(desirable, scalar(desirableWeight), scalar(undesirableWeight))
+}
+
+function scalar(weight: number | 'auto'): Tensor {
+  if (weight === 'auto') throw new Error('desirableWeight and undesirableWeight are auto: resolveWeights() comes first')
+  return op.full([], weight, 'float32')
+}
+
+/** +1 for desirable, -1 for undesirable rows, [rows] float32. */
+export function signs(desirable: Tensor): Tensor {
+  return desirable.to('float32').mul(2).sub(1)
+}
+
+/** Where lambda_D n_D / (lambda_U n_U) should lie: Eq. 9 of arXiv 2402.01306 in its later versions; its first has [1, 4/3]. */
+export const advisedRatio = { low: 1, high: 3 / 2 }
+
+/**
+ * Puts numbers for weights that are `auto`: the smallest change from 1 that brings lambda_D n_D / (lambda_U n_U) into the advised range.
+ * `desirable` and `undesirable` count rows, or sum their own weights. With one kind only, the weights stay 1.
+ */
+export function resolveWeights(
+  { desirableWeight, undesirableWeight }: Weights,
+  { desirable, undesirable }: { desirable: number; undesirable: number },
+): { desirableWeight: number; undesirableWeight: number } {
+  const lambdaD = desirableWeight === 'auto' ? 1 : desirableWeight
+  const lambdaU = undesirableWeight === 'auto' ? 1 : undesirableWeight
+  const ratio = (lambdaD * desirable) / (lambdaU * undesirable)
+  if (!Number.isFinite(ratio) || ratio === 0) return { desirableWeight: lambdaD, undesirableWeight: lambdaU }
+  const factor = Math.min(Math.max(ratio, advisedRatio.low), advisedRatio.high) / ratio // what lambda_D / lambda_U changes by
+  const movable = { D: desirableWeight === 'auto', U: undesirableWeight === 'auto' }
+  if (!movable.D && !movable.U) return { desirableWeight: lambdaD, undesirableWeight: lambdaU }
+  // A weight is raised rather than the other lowered, where both may move.
+  return (factor > 1 ? movable.D : !movable.U)
+    ? { desirableWeight: lambdaD * factor, undesirableWeight: lambdaU }
+    : { desirableWeight: lambdaD, undesirableWeight: lambdaU / factor }
+}
+
+/** What was chosen, for people to read. */
+export function balanceText(
+  { desirableWeight, undesirableWeight }: { desirableWeight: number; undesirableWeight: number },
+  { desirable, undesirable }: { desirable: number; undesirable: number },
+): string {
+  const short = (value: number) => String(Number(value.toPrecision(4)))
+  const weights = `desirable weight ${short(desirableWeight)}, undesirable weight ${short(undesirableWeight)}`
+  if (desirable === 0 || undesirable === 0) return `weights: ${weights}, since the rows are of one kind only`
+  const [before, after] = [desirable / undesirable, (desirableWeight * desirable) / (undesirableWeight * undesirable)]
+  return `weights: ${weights}: lambda_D n_D / (lambda_U n_U) is ${short(after)}, was ${short(before)} (advised: 1 to 1.5)`
+}

@@ -1,0 +1,154 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { train } from '../../src/index.ts'
+import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
+import { objectiveNames } from '../../src/loss/table.ts'
+import { liveTensors } from '../../src/tensor/scope.ts'
+import type { TrainOptions } from '../../src/train/options.ts'
+import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
+import { writeTinyModel } from '../tiny-model.ts'
+
+let folder: string
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'prospect-objectives-'))
+  writeTinyModel(join(folder, 'model'))
+  // Capitals are good: something a tiny model can learn.
+  const pairs = Array.from({ length: 24 }, (_, i) => {
+    const word = ['tea', 'milk', 'juice', 'water'][i % 4]!
+    return { prompt: `Bring ${word} ${i % 12}. `, chosen: word.toUpperCase(), rejected: `${word} now` }
+  })
+  writeFileSync(join(folder, 'pairs.jsonl'), pairs.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  await finish(options({ type: 'kto' }, 'warm')) // what is made once and stays
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const options = (loss: LossOptions, output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  model: join(folder, 'model'),
+  data: join(folder, 'pairs.jsonl'),
+  output: join(folder, output),
+  cache: join(folder, 'cache'),
+  loss,
+  epochs: 3,
+  batchSize: 8,
+  optimizer: { learningRate: 3e-3 },
+  checkpoint: { every: 4 },
+  evaluation: { split: 0.2 },
+  samples: { prompts: 0 },
+  precision: 'float32',
+  ...more,
+})
+
+async function finish(given: TrainOptions, hooks?: TrainHooks) {
+  const run = await train(given, hooks)
+  const steps: StepMetrics[] = []
+  for await (const step of run) steps.push(step)
+  return { steps, summary: await run.finished }
+}
+const bytes = (...path: string[]) => readFileSync(join(folder, ...path))
+
+const variants: LossOptions[] = [
+  ...objectiveNames.map((type) => ({ type })),
+  { type: 'kto', valueFunction: 'kahneman-tversky' },
+  { type: 'kto', referencePoint: 'moving-average' },
+  { type: 'kto', referencePoint: 'all-pairs', referencePointBlock: 3 },
+  { type: 'kto', referenceFree: true },
+  { type: 'kto', humanline: true },
+]
+const title = ({ type, ...others }: LossOptions) => [type, ...Object.entries(others).flat()].join('-')
+
+describe.each(variants.map((loss) => [title(loss), loss] as const))('%s', (name, loss) => {
+  test('learns to tell good from bad on held-out rows, and leaves no tensors behind', async () => {
+    const before = liveTensors()
+    const { steps, summary } = await finish(options(loss, name))
+    expect(liveTensors()).toBe(before)
+    const objective = makeObjective(loss)
+    if (objective.needs.reference) expect(steps[0]!.rewards).toMatchObject({ chosen: 0, rejected: 0 })
+    const { before: first, after } = summary.evaluation!
+    if (after.rewards) expect(after.rewards.margin!).toBeGreaterThan(first.rewards!.margin!)
+    else expect(after.loss).toBeLessThan(first.loss)
+  })
+
+  test('interrupted and resumed, ends in the same bytes', async () => {
+    const controller = new AbortController()
+    const run = await train(options(loss, `${name}-halves`), { signal: controller.signal })
+    for await (const { step } of run) if (step === 6) controller.abort(new Error('interrupted'))
+    expect((await run.finished).model).toBeNull()
+    await finish({ model: '', data: [] }, { resume: join(folder, `${name}-halves`) })
+    for (const file of ['metrics.jsonl', 'evaluation.jsonl', 'model/model.safetensors'])
+      expect(bytes(`${name}-halves`, file).equals(bytes(name, file)), file).toBe(true)
+  })
+})
+
+describe('paired objectives', () => {
+  test('refuse data without pairs, and say what to do', async () => {
+    const file = join(folder, 'single.jsonl')
+    writeFileSync(
+      file,
+      '{"prompt": "a", "completion": "b", "label": true}\n{"prompt": "a", "completion": "c", "label": false}\n',
+    )
+    const run = train({ ...options({ type: 'dpo' }, 'single'), data: file })
+    await expect(run).rejects.toThrow(
+      /single\.jsonl: no pairs, and dpo compares.*\{prompt, chosen, rejected\}.*--loss kto/,
+    )
+  })
+
+  test('leave rows without a partner out, and say how many', async () => {
+    const file = join(folder, 'mixed.jsonl')
+    writeFileSync(file, `${bytes('pairs.jsonl')}{"prompt": "a", "completion": "b", "label": true}\n`)
+    const lines: string[] = []
+    const progress = { start: () => ({ update() {}, stop() {} }), log: (line: string) => lines.push(line) }
+    await finish({ ...options({ type: 'dpo' }, 'mixed'), data: file }, { progress })
+    expect(lines.join('\n')).toMatch(/1 rows are left out: they are no half of a pair/)
+    expect(JSON.parse(String(bytes('mixed', 'data.json'))).sources[0].unpaired).toBe(1)
+  })
+})
+
+describe('weights', () => {
+  const rowsFile = (rows: object[]) => {
+    const file = join(folder, 'weighted.jsonl')
+    writeFileSync(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    return file
+  }
+  const rows = (weight?: number) =>
+    Array.from({ length: 16 }, (_, i) => ({
+      prompt: `Bring ${i}. `,
+      completion: i % 2 ? 'tea' : 'TEA',
+      label: i % 4 === 0,
+      weight,
+    }))
+  const whole = {
+    evaluation: { split: 0 },
+    optimizer: { learningRate: 3e-3, maxGradNorm: 0 },
+    epochs: 1,
+    batchSize: 16,
+  }
+
+  test("a row's own weight multiplies its loss", async () => {
+    const { steps: plain } = await finish({ ...options({ type: 'kto' }, 'plain', whole), data: rowsFile(rows()) })
+    const { steps: heavy } = await finish({ ...options({ type: 'kto' }, 'heavy', whole), data: rowsFile(rows(2)) })
+    expect(heavy[0]!.loss).toBeCloseTo(2 * plain[0]!.loss, 6)
+    expect(heavy[0]!.gradNorm / plain[0]!.gradNorm).toBeCloseTo(2, 4)
+  })
+
+  test('a weight of 0 takes a row out of the gradient; one that is no weight is refused by file and line', async () => {
+    const { steps } = await finish({ ...options({ type: 'kto' }, 'nothing', whole), data: rowsFile(rows(0)) })
+    expect(steps[0]).toMatchObject({ loss: 0, gradNorm: 0 })
+    const bad = train({ ...options({ type: 'kto' }, 'bad', whole), data: rowsFile([{ ...rows()[0], weight: -1 }]) })
+    await expect(bad).rejects.toThrow(/weighted\.jsonl:1: weight is -1; expected a number that is not negative/)
+  })
+
+  test('auto balances the two kinds, says so, and counts rows by their weights', async () => {
+    const lines: string[] = []
+    const progress = { start: () => ({ update() {}, stop() {} }), log: (line: string) => lines.push(line) }
+    const auto: LossOptions = { type: 'kto', desirableWeight: 'auto', undesirableWeight: 'auto' }
+    const { steps } = await finish({ ...options(auto, 'auto', whole), data: rowsFile(rows()) }, { progress })
+    expect(lines.join('\n')).toMatch(
+      /desirable weight 3, undesirable weight 1: .* is 1, was 0\.3333 \(advised: 1 to 1\.5\)/,
+    )
+    expect(steps[0]!.loss).toBeCloseTo((4 * 3 * 0.5 + 12 * 0.5) / 16, 6)
+  })
+})
