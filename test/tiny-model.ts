@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseModelConfig } from '../src/model/architectures/read.ts'
+import { parseModelConfig } from '../src/model/config.ts'
 import { writeModelFiles } from '../src/model/folder.ts'
 import { initialParameters } from '../src/model/parameters.ts'
 

@@ -1,5 +1,7 @@
 import type { RopeConfig } from './frequencies.ts'
 
+export { parseModelConfig } from './architectures/read.ts'
+
 /** What tells one decoder from another, read from `config.json` by the entry of its architecture (architectures/). Plain data. */
 export interface ModelConfig {
   /** `model_type` of config.json. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeSafetensors } from '../tensor/safetensors.ts'
-import { parseModelConfig } from './architectures/read.ts'
+import { parseModelConfig } from './config.ts'
 import { initialParameters } from './parameters.ts'
 
 /** Gives a folder that has a config.json (and a tokenizer) fresh float32 weights: a model to be trained from scratch. */

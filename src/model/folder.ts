@@ -1,16 +1,19 @@
-import { copyFileSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { copyFileSync, existsSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, sep } from 'node:path'
 import { replaceDirectory } from '../tensor/atomic.ts'
 import {
   describeTensors,
   type LazyTensor,
   readSafetensors,
+  type StoredTensor,
   type TensorEntry,
   writeSafetensors,
 } from '../tensor/safetensors.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
-import { parseModelConfig } from './architectures/read.ts'
+import type { Architecture } from './architectures/index.ts'
+import { architectureOf, parseModelConfig } from './architectures/read.ts'
 import type { ModelConfig } from './config.ts'
+import { stringifyLike } from './config-text.ts'
 import type { Parameters } from './decoder.ts'
 
 const configFile = 'config.json'
@@ -19,15 +22,22 @@ const indexFile = 'model.safetensors.index.json'
 /** Files that travel with a model: what tokenises, samples and documents it, but not its weights. */
 const companionPattern =
   /^(tokenizer.*|generation_config\.json|chat_template\.(jinja|json)|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|LICENSE.*|NOTICE.*|USE_POLICY.*)$/
+/** A plain file name: an index must not lead out of its folder. */
+const shardPattern = /^[^/\\\0]+\.safetensors$/
+const longestJson = 100_000_000
 const picklePattern = /\.(bin|pth|pt|ckpt)$/
 
 /** A Hugging Face model folder; weights are mapped, and read when they are used. */
 export interface ModelFolder {
   path: string
   config: ModelConfig
-  /** config.json as it is. */
+  /** config.json as it is, and its text. */
   rawConfig: Record<string, unknown>
-  tensors: ReadonlyMap<string, TensorEntry>
+  configText: string
+  /** By the names that they have in Prospect. */
+  tensors: ReadonlyMap<string, StoredTensor>
+  /** Of those whose name in the files is another: Prospect's name to the file's. */
+  storedNames: ReadonlyMap<string, string>
   /** The type most of the weights are stored in. */
   dtype: Dtype
   /** Names of the tokenizer's and other files that belong to the model. */
@@ -42,15 +52,64 @@ export function openModelFolder(path: string): ModelFolder {
   if (!statSync(path).isDirectory()) throw new Error(`${path}: a file; give the folder that it is in`)
   const file = join(path, configFile)
   if (!existsSync(file)) throw new Error(`${path}: no model folder: it has no ${configFile}`)
-  const rawConfig = readJson(file)
+  ownFile(path, configFile)
+  const configText = readText(file)
+  const rawConfig = parsedJson(file, configText)
   const config = parseModelConfig(rawConfig, file)
-  const { tensors, weightFiles } = openWeights(path)
+  const { tensors: stored, weightFiles } = openWeights(path)
+  const { tensors, storedNames } = knownNames(stored, architectureOf(rawConfig, file), path)
   const companions = readdirSync(path).filter((name) => companionPattern.test(name) && isFile(join(path, name)))
-  return { path, config, rawConfig, tensors, dtype: mainDtype(tensors), companions, weightFiles }
+  for (const name of companions) ownFile(path, name)
+  return {
+    path,
+    config,
+    rawConfig,
+    configText,
+    tensors,
+    storedNames,
+    dtype: mainDtype(tensors),
+    companions,
+    weightFiles,
+  }
 }
 
 function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false
+}
+
+/**
+ * Path of a file of the folder. A link may lead to elsewhere in the folder, or to the blobs beside it in the hub's cache, but not to other
+ * files of this machine: a downloaded folder could make us read them, and publish them with what we save.
+ */
+function ownFile(folder: string, name: string): string {
+  const path = join(folder, name)
+  const home = realpathSync(folder)
+  const target = targetOf(path)
+  const roots = basename(dirname(home)) === 'snapshots' ? [home, join(home, '../../blobs')] : [home]
+  if (roots.some((root) => target.startsWith(root + sep))) return path
+  throw new Error(`${path}: a link that leads out of the folder, to ${target}: put the file itself in its place`)
+}
+
+function targetOf(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch (error) {
+    throw new Error(`${path}: ${(error as Error).message}`)
+  }
+}
+
+/** Puts other spellings of names right, and remembers them for saving. */
+function knownNames(stored: ReadonlyMap<string, StoredTensor>, { aliases = [] }: Architecture, path: string) {
+  const tensors = new Map<string, StoredTensor>()
+  const storedNames = new Map<string, string>()
+  for (const [storedName, entry] of stored) {
+    const name = aliases.reduce((name, [pattern, replacement]) => name.replace(pattern, replacement), storedName)
+    if (tensors.has(name))
+      throw new Error(`${path}: ${storedNames.get(name) ?? name} and ${storedName} are the same weight`)
+    if (name !== storedName) storedNames.set(name, storedName)
+    tensors.set(name, entry)
+  }
+  return { tensors, storedNames }
 }
 
 function hubHint(path: string): string {
@@ -64,7 +123,7 @@ type Weights = Pick<ModelFolder, 'tensors' | 'weightFiles'>
 /** Where both kinds are there, the single file counts, as in transformers. */
 function openWeights(path: string): Weights {
   if (existsSync(join(path, singleFile)))
-    return { tensors: readSafetensors(join(path, singleFile)).tensors, weightFiles: [singleFile] }
+    return { tensors: readSafetensors(ownFile(path, singleFile)).tensors, weightFiles: [singleFile] }
   if (existsSync(join(path, indexFile))) return openShards(path)
   const pickled = readdirSync(path).find((name) => picklePattern.test(name))
   if (!pickled) throw new Error(`${path}: no weights: neither ${singleFile} nor ${indexFile}`)
@@ -76,13 +135,20 @@ function openWeights(path: string): Weights {
 }
 
 function openShards(path: string): Weights {
-  const map = weightMap(join(path, indexFile))
+  const index = ownFile(path, indexFile)
+  const map = weightMap(index)
   const weightFiles = [...new Set(Object.values(map))].sort()
+  const strange = weightFiles.find((shard) => !shardPattern.test(shard))
+  if (strange !== undefined) {
+    throw new Error(
+      `${index}: weight_map names ${JSON.stringify(strange)}, which is no name of a safetensors file in this folder`,
+    )
+  }
   const missing = weightFiles.filter((shard) => !existsSync(join(path, shard)))
   if (missing.length > 0)
     throw new Error(`${path}: ${indexFile} names ${missing.join(', ')}, missing here: download again`)
-  const shards = new Map(weightFiles.map((shard) => [shard, readSafetensors(join(path, shard)).tensors]))
-  const tensors = Object.entries(map).map(([name, shard]): [string, TensorEntry] => {
+  const shards = new Map(weightFiles.map((shard) => [shard, readSafetensors(ownFile(path, shard)).tensors]))
+  const tensors = Object.entries(map).map(([name, shard]): [string, StoredTensor] => {
     const entry = shards.get(shard)!.get(name)
     if (!entry) throw new Error(`${join(path, shard)}: ${name} is missing, but ${indexFile} places it there`)
     return [name, entry]
@@ -92,7 +158,7 @@ function openShards(path: string): Weights {
 
 /** Which shard each tensor is in. */
 function weightMap(file: string): Record<string, string> {
-  const map = readJson(file).weight_map
+  const map = parsedJson(file, readText(file)).weight_map
   const usable =
     typeof map === 'object' && map !== null && Object.values(map).every((shard) => typeof shard === 'string')
   if (!usable) throw new Error(`${file}: weight_map must give the file of each tensor`)
@@ -105,9 +171,17 @@ function mainDtype(tensors: ReadonlyMap<string, TensorEntry>): Dtype {
   return [...bytes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? 'float32'
 }
 
-function readJson(file: string): Record<string, unknown> {
+function readText(file: string): string {
+  const { size } = statSync(file)
+  if (size > longestJson) throw new Error(`${file}: ${size} bytes, at most ${longestJson} are read`)
+  return readFileSync(file, 'utf8')
+}
+
+function parsedJson(file: string, text: string): Record<string, unknown> {
   try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+    const value: unknown = JSON.parse(text)
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+    throw new Error('expected a JSON object')
   } catch (error) {
     throw new Error(`${file}: ${(error as Error).message}`)
   }
@@ -115,9 +189,10 @@ function readJson(file: string): Record<string, unknown> {
 
 export interface ModelContents {
   /** Where config.json and the companions come from. */
-  source: Pick<ModelFolder, 'path' | 'rawConfig' | 'companions'>
+  source: Pick<ModelFolder, 'path' | 'rawConfig' | 'companions'> &
+    Partial<Pick<ModelFolder, 'configText' | 'storedNames' | 'tensors' | 'dtype'>>
   parameters: Parameters
-  /** Type that weights are stored in. */
+  /** Type that weights are stored in. Where it is the source's, tensors that the source stores in another keep that one. */
   dtype: Dtype
   /** README.md */
   card?: string
@@ -137,12 +212,16 @@ export function writeModelFiles(folder: string, contents: ModelContents): void {
   const { source, parameters, dtype, card, chatTemplate, maxShardBytes = 5e9 } = contents
   for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
-  writeFileSync(join(folder, configFile), `${JSON.stringify({ ...source.rawConfig, [dtypeKey]: dtype }, null, 2)}\n`)
+  const config = { ...source.rawConfig, [dtypeKey]: dtype }
+  writeFileSync(join(folder, configFile), `${stringifyLike(config, source.configText ?? '')}\n`)
   if (chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), chatTemplate)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const entries = describeTensors(
     folder,
-    Array.from(parameters, ([name, tensor]) => [name, storedAs(tensor, dtype)]),
+    Array.from(parameters, ([name, tensor]) => {
+      const own = dtype === source.dtype ? source.tensors?.get(name)?.dtype : undefined
+      return [source.storedNames?.get(name) ?? name, storedAs(tensor, own ?? dtype)]
+    }),
   )
   writeWeights(folder, entries, maxShardBytes)
 }

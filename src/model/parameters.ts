@@ -1,5 +1,6 @@
 import { op } from '../tensor/operators.ts'
 import { Generator } from '../tensor/random.ts'
+import type { StoredTensor } from '../tensor/safetensors.ts'
 import { noGrad, outsideScopes, scope } from '../tensor/scope.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import { moduleName } from './block.ts'
@@ -148,43 +149,69 @@ function initialValues(
 /** Tables that old checkpoints store, and that the configuration gives: rotary frequencies, causal masks. */
 const derivedPattern = /\.(rotary_emb\.inv_freq|attention\.bias|attention\.masked_bias)$/
 
-interface StoredTensor {
-  shape: readonly number[]
-  load(): Tensor
-}
-
 /**
- * A model's weights out of a folder's tensors, each in memory of its own. Throws naming every tensor that is missing, misshapen or left over
- * (rotary tables and masks, which old checkpoints store, and the copy of a tied head are passed over).
+ * A model's weights out of a folder's tensors, each in memory of its own. They are read a piece at a time, so that little more than the model
+ * itself is in memory. Throws naming every tensor that is missing, misshapen or left over (rotary tables and masks, which old checkpoints
+ * store, and the copy of a tied head are passed over). `onProgress` hears how many bytes of the model have been read, of how many.
  */
 export function loadParameters(
   config: ModelConfig,
   stored: ReadonlyMap<string, StoredTensor>,
   dtype: Dtype,
   folder: string,
+  onProgress: (bytes: number, total: number) => void = () => {},
 ): Parameters {
+  const wanted = checkStored(config, stored, folder)
+  const entries = Array.from(wanted.keys(), (name) => [name, stored.get(name)!] as const)
+  const total = entries.reduce((sum, [, { bytes }]) => sum + bytes, 0)
+  const parameters: Parameters = new Map()
+  let done = 0
+  try {
+    for (const [name, entry] of entries) {
+      parameters.set(
+        name,
+        outsideScopes(() => noGrad(() => entry.read(dtype))),
+      )
+      done += entry.bytes
+      onProgress(done, total)
+    }
+  } catch (error) {
+    for (const parameter of parameters.values()) parameter.dispose()
+    throw error
+  }
+  return parameters
+}
+
+/** The shapes of a model's weights. Throws naming every tensor of a folder that is missing, misshapen or left over. */
+export function checkStored(
+  config: ModelConfig,
+  stored: ReadonlyMap<string, StoredTensor>,
+  folder: string,
+): Map<string, number[]> {
   const wanted = parameterShapes(config)
+  const problems = misfits(config, wanted, stored)
+  if (problems.length === 0) return wanted
+  const shown = problems.slice(0, 8)
+  const more = problems.length > shown.length ? `; and ${problems.length - shown.length} more` : ''
+  throw new Error(`${folder}: the weights do not fit config.json: ${shown.join('; ')}${more}`)
+}
+
+function misfits(
+  config: ModelConfig,
+  wanted: ReadonlyMap<string, number[]>,
+  stored: ReadonlyMap<string, StoredTensor>,
+): string[] {
   const problems: string[] = []
   for (const [name, shape] of wanted) {
     const found = stored.get(name)
     if (!found) problems.push(`${name} is missing`)
     else if (found.shape.join() !== shape.join())
       problems.push(`${name} is [${found.shape.join(', ')}], expected [${shape.join(', ')}]`)
+    else if (!found.dtype.includes('float')) problems.push(`${name} is stored as ${found.dtype}, expected a float type`)
   }
   for (const name of stored.keys()) {
     const copyOfTiedHead = config.tiedHead && name === `${config.names.head}.weight`
     if (!wanted.has(name) && !derivedPattern.test(name) && !copyOfTiedHead) problems.push(`${name} is not known`)
   }
-  if (problems.length > 0)
-    throw new Error(`${folder}: the weights do not fit config.json: ${problems.slice(0, 8).join('; ')}`)
-  const parameters: Parameters = new Map()
-  outsideScopes(() => {
-    for (const name of wanted.keys()) {
-      parameters.set(
-        name,
-        noGrad(() => scope(() => op.toDtype(stored.get(name)!.load(), dtype, false, true))),
-      )
-    }
-  })
-  return parameters
+  return problems
 }

@@ -1,7 +1,7 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs'
 import { addon } from './addon.ts'
 import { writeAll, writeFileAtomic } from './atomic.ts'
-import type { Dtype } from './operators.ts'
+import { type Dtype, op } from './operators.ts'
 import { scope } from './scope.ts'
 import { Tensor } from './tensor.ts'
 
@@ -48,9 +48,15 @@ export interface TensorEntry extends LazyTensor {
   readonly bytes: number
 }
 
+/** A tensor of a file, which can also be read into memory of its own. */
+export interface StoredTensor extends TensorEntry {
+  /** The tensor in the given type. It is read a piece at a time: besides the result, a few megabytes are in memory. */
+  read(dtype: Dtype): Tensor
+}
+
 export interface SafetensorsFile {
   readonly metadata: Record<string, string>
-  readonly tensors: Map<string, TensorEntry>
+  readonly tensors: Map<string, StoredTensor>
 }
 
 /** Where a tensor lies: bytes from the data's first one. */
@@ -63,25 +69,37 @@ interface Place {
 }
 
 /**
- * Maps a safetensors file after checking all that its header says. Written elements of a loaded tensor are private to this process. The file
- * must not be cut or overwritten in place while tensors are in use (replacing it by rename is fine). Errors name the file and the tensor.
+ * Maps a safetensors file after checking all that its header says: tensors lie within the data, do not overlap and leave no byte out, and no name
+ * comes twice. Written elements of a loaded tensor are private to this process. The file must not be cut or overwritten in place while
+ * tensors are in use (replacing it by rename is fine). Errors name the file and the tensor.
  */
 export function readSafetensors(path: string): SafetensorsFile {
-  const { header, dataStart, dataBytes } = readHeader(path)
+  const { header, dataStart, dataBytes, version } = readHeader(path)
   const metadata = checkedMetadata(path, header[metadataKey])
   const places = Object.entries(header)
     .filter(([name]) => name !== metadataKey)
     .map(([name, value]) => checkedPlace(path, name, value, dataBytes))
-  refuseOverlaps(path, places)
+  refuseOverlapsAndGaps(path, places, dataBytes)
   const mapping = addon().mapFile(path)
-  const entries = places.map(({ name, dtype, shape, begin, end }): [string, TensorEntry] => {
+  const entries = places.map((place): [string, StoredTensor] => {
+    const { name, dtype, shape, begin, end } = place
     const load = () => new Tensor(addon().mappedTensor(mapping, dataStart + begin, shape, dtype))
-    return [name, { name, dtype, shape, bytes: end - begin, load }]
+    const read = (wanted: Dtype) => readTensor({ path, version }, dataStart, place, wanted)
+    return [name, { name, dtype, shape, bytes: end - begin, load, read }]
   })
   return { metadata, tensors: new Map(entries) }
 }
 
-function readHeader(path: string): { header: Record<string, unknown>; dataStart: number; dataBytes: number } {
+/** Tells a file from another that takes its place. */
+type Version = `${number}:${number}:${number}`
+
+function versionOf(file: number): Version {
+  const { ino, size, mtimeMs } = fstatSync(file)
+  return `${ino}:${size}:${mtimeMs}`
+}
+
+function readHeader(path: string) {
+  if (!statSync(path).isFile()) throw new Error(`${path}: not a file`) // opening a pipe would wait for ever
   const file = openSync(path, 'r')
   try {
     const size = fstatSync(file).size
@@ -100,7 +118,37 @@ function readHeader(path: string): { header: Record<string, unknown>; dataStart:
       )
     }
     const header = parsedHeader(path, readExactly(path, file, prefixBytes, Number(length)))
-    return { header, dataStart, dataBytes: size - dataStart }
+    return { header, dataStart, dataBytes: size - dataStart, version: versionOf(file) }
+  } finally {
+    closeSync(file)
+  }
+}
+
+const pieceBytes = 1 << 23 // a multiple of every element's size
+
+function readTensor(
+  { path, version }: { path: string; version: Version },
+  dataStart: number,
+  { name, dtype, shape, begin, end }: Place,
+  wanted: Dtype,
+): Tensor {
+  const file = openSync(path, 'r')
+  try {
+    if (versionOf(file) !== version) throw new Error(`${path}: the file changed while it was read: try again`)
+    const result = op.empty(shape, wanted)
+    const flat = scope(() => result.view(-1))
+    const buffer = new ArrayBuffer(Math.min(pieceBytes, end - begin))
+    for (let at = begin; at < end; at += pieceBytes) {
+      const bytes = new Uint8Array(buffer, 0, Math.min(pieceBytes, end - at))
+      const got = readSync(file, bytes, 0, bytes.length, dataStart + at)
+      if (got !== bytes.length) throw new Error(`${path}: tensor '${name}': the file was cut short while it was read`)
+      scope(() => {
+        const piece = Tensor.fromBytes(bytes, [bytes.length / elementBytes[dtype]], dtype)
+        op.copyInPlace(flat.narrow(0, (at - begin) / elementBytes[dtype], piece.size), piece)
+      })
+    }
+    flat.dispose()
+    return result
   } finally {
     closeSync(file)
   }
@@ -114,14 +162,42 @@ function readExactly(path: string, file: number, position: number, length: numbe
 }
 
 function parsedHeader(path: string, bytes: Buffer): Record<string, unknown> {
+  let text: string
   let header: unknown
   try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+    header = JSON.parse(text)
   } catch (error) {
     throw new Error(`${path}: the header is not JSON: ${(error as Error).message}`)
   }
   if (!isRecord(header)) throw new Error(`${path}: the header is not a JSON object`)
+  const repeated = repeatedKey(text)
+  if (repeated !== null) throw new Error(`${path}: the header names ${brief(repeated)} twice`)
   return header
+}
+
+/** The first key that comes twice in the outermost object of a JSON text, which JSON.parse has read. It keeps the last and says nothing. */
+export function repeatedKey(json: string): string | null {
+  const keys = new Set<string>()
+  let depth = 0
+  let expectsKey = false
+  for (let at = 0; at < json.length; at++) {
+    const character = json[at]!
+    if (character === '"') {
+      const start = at
+      for (at++; json[at] !== '"'; at++) if (json[at] === '\\') at++
+      if (!expectsKey) continue
+      const key = JSON.parse(json.slice(start, at + 1)) as string
+      if (keys.has(key)) return key
+      keys.add(key)
+      expectsKey = false
+    } else if (character === '{' || character === '[') {
+      depth++
+      expectsKey = depth === 1
+    } else if (character === '}' || character === ']') depth--
+    else if (character === ',' && depth === 1) expectsKey = true
+  }
+  return null
 }
 
 function checkedMetadata(path: string, value: unknown = {}): Record<string, string> {
@@ -152,13 +228,16 @@ function checkedPlace(path: string, name: string, value: unknown, dataBytes: num
   return { name, dtype, shape, begin, end }
 }
 
-function refuseOverlaps(path: string, places: readonly Place[]): void {
+/** As the reference implementation: every byte of the data belongs to one tensor, so that nothing hides in the file. */
+function refuseOverlapsAndGaps(path: string, places: readonly Place[], dataBytes: number): void {
   const inOrder = places.filter(({ begin, end }) => end > begin).sort((a, b) => a.begin - b.begin)
-  for (const [i, place] of inOrder.entries()) {
-    const before = inOrder[i - 1]
-    if (before && before.end > place.begin)
-      throw new Error(`${path}: tensors '${before.name}' and '${place.name}' overlap`)
+  let known = 0
+  for (const [i, { name, begin, end }] of inOrder.entries()) {
+    if (begin < known) throw new Error(`${path}: tensors '${inOrder[i - 1]!.name}' and '${name}' overlap`)
+    if (begin > known) throw new Error(`${path}: bytes ${known} to ${begin} of the data belong to no tensor`)
+    known = end
   }
+  if (known !== dataBytes) throw new Error(`${path}: bytes ${known} to ${dataBytes} of the data belong to no tensor`)
 }
 
 /** Bytes of a tensor; null where a number cannot hold them exactly. */

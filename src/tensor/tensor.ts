@@ -36,6 +36,11 @@ export class Tensor {
     return new Tensor(addon().fromBytes(values, shape ?? [values.length], type))
   }
 
+  /** A copy of bytes that lie in memory as the dtype's elements, row-major. */
+  static fromBytes(bytes: Uint8Array, shape: readonly number[], dtype: Dtype): Tensor {
+    return new Tensor(addon().fromBytes(bytes, shape, dtype))
+  }
+
   get shape(): number[] {
     return addon().shape(this.handle)
   }

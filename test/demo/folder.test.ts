@@ -7,7 +7,7 @@ import { afterAll, expect, test } from 'vitest'
 import { writeDemoFolder } from '../../src/demo/folder.ts'
 import { sftMixture } from '../../src/demo/mixture.ts'
 import { heldOutPrompts } from '../../src/demo/prompts.ts'
-import { parseModelConfig } from '../../src/model/architectures/read.ts'
+import { parseModelConfig } from '../../src/model/config.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'demo-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { parseModelConfig } from '../../src/model/architectures/read.ts'
+import { parseModelConfig } from '../../src/model/config.ts'
 
 const llama = {
   model_type: 'llama',

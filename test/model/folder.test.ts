@@ -12,13 +12,13 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { parseModelConfig } from '../../src/model/architectures/read.ts'
+import { parseModelConfig } from '../../src/model/config.ts'
 import type { Parameters } from '../../src/model/decoder.ts'
 import { type ModelContents, openModelFolder, saveModelFolder } from '../../src/model/folder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
 import { initialParameters } from '../../src/model/parameters.ts'
 import { weightsHash } from '../../src/model/weights-hash.ts'
-import { writeSafetensors } from '../../src/tensor/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../src/tensor/safetensors.ts'
 import { liveTensors, scope } from '../../src/tensor/scope.ts'
 import { type Dtype, Tensor } from '../../src/tensor/tensor.ts'
 
@@ -138,11 +138,11 @@ describe('a model that is saved and loaded', () => {
     for (const name of companions) writeFileSync(join(model, name), Uint8Array.of(0xff, 0, name.length))
     for (const name of ['README.md', 'training_args.bin', 'notes.txt']) writeFileSync(join(model, name), '')
     mkdirSync(join(model, 'tokenizer_backup'))
-    writeFileSync(join(scratch, 'blob'), 'from the cache') // the hub's cache is made of links
-    symlinkSync('../blob', join(model, 'vocab.json'))
+    writeFileSync(join(model, 'tokenizer_backup/blob'), 'from the cache') // the hub's cache is made of links
+    symlinkSync('tokenizer_backup/blob', join(model, 'vocab.json'))
     const copy = join(scratch, 'copy')
     await save({ source: openModelFolder(model), card: '# Card' }, copy)
-    rmSync(join(scratch, 'blob'))
+    rmSync(join(model, 'tokenizer_backup/blob'))
     expect(readdirSync(copy).sort()).toEqual(
       [...companions, 'vocab.json', 'README.md', 'config.json', 'model.safetensors'].sort(),
     )
@@ -158,6 +158,94 @@ describe('a model that is saved and loaded', () => {
     await save({ source }) // parameters with a head, as some checkpoints have them
     expect(loadedBits(model, 'float32')).toEqual(bitsOf(withoutHead))
   })
+})
+
+describe('a model of another spelling', () => {
+  const pythia = join(import.meta.dirname, '../golden/architectures/gpt-neox')
+  const headOf = (path: string) =>
+    [...readSafetensors(join(path, 'model.safetensors')).tensors.keys()].filter((name) =>
+      /^(embed_out|lm_head)/.test(name),
+    )
+
+  it('has the names known here while it is used, and its own when it is saved', async () => {
+    const copy = join(scratch, 'copy')
+    const renamed = Array.from(
+      readSafetensors(join(pythia, 'model.safetensors')).tensors,
+      ([name, entry]) => [name.replace('embed_out', 'lm_head'), entry] as const,
+    )
+    mkdirSync(copy)
+    copyFileSync(join(pythia, 'config.json'), join(copy, 'config.json'))
+    writeSafetensors(join(copy, 'model.safetensors'), renamed, { format: 'pt' })
+    const source = openModelFolder(copy)
+    const decoder = loadDecoder(source, 'float32')
+    expect(decoder.parameters.has('embed_out.weight')).toBe(true)
+    expect(loadedBits(copy, 'float32')).toEqual(loadedBits(pythia, 'float32'))
+    await saveModelFolder(model, { source, parameters: decoder.parameters, dtype: source.dtype })
+    decoder.dispose()
+    expect(headOf(model)).toEqual(['lm_head.weight'])
+  })
+
+  it('passes over the tables that old checkpoints store', async () => {
+    const copy = join(scratch, 'copy')
+    mkdirSync(copy)
+    copyFileSync(join(pythia, 'config.json'), join(copy, 'config.json'))
+    scope(() => {
+      const stored = readSafetensors(join(pythia, 'model.safetensors')).tensors
+      const attention = 'gpt_neox.layers.0.attention.'
+      const tables: [string, Tensor][] = [
+        [`${attention}bias`, Tensor.from([1, 0], [1, 1, 1, 2], 'bool')],
+        [`${attention}masked_bias`, Tensor.from([-1e9], [])],
+        [`${attention}rotary_emb.inv_freq`, Tensor.from([1, 2])],
+      ]
+      writeSafetensors(join(copy, 'model.safetensors'), [...stored, ...tables], { format: 'pt' })
+    })
+    expect(loadedBits(copy, 'float32')).toEqual(loadedBits(pythia, 'float32'))
+  })
+})
+
+it('each tensor keeps its type where the main one is kept', async () => {
+  scope(() => {
+    const mixed = Array.from(parameters, ([name, tensor]): [string, Tensor] => [
+      name,
+      tensor.to(name.includes('norm') ? 'float32' : 'bfloat16'),
+    ])
+    mkdirSync(model)
+    writeFileSync(join(model, 'config.json'), JSON.stringify(rawConfig))
+    writeSafetensors(join(model, 'model.safetensors'), mixed, { format: 'pt' })
+  })
+  const source = openModelFolder(model)
+  expect(source.dtype).toBe('bfloat16')
+  const typesOf = (path: string) =>
+    new Map(Array.from(openModelFolder(path).tensors, ([name, { dtype }]) => [name, dtype]))
+  for (const [dtype, expected] of [
+    ['bfloat16', typesOf(model)],
+    ['float32', new Map([...parameters.keys()].map((name) => [name, 'float32']))],
+  ] as const) {
+    const copy = join(scratch, dtype)
+    await save({ source, dtype }, copy)
+    expect(typesOf(copy)).toEqual(expected)
+  }
+})
+
+it('many weights that do not fit are counted', async () => {
+  await save({ source: { path: scratch, rawConfig: { ...rawConfig, num_hidden_layers: 5 }, companions: [] } })
+  expect(() => loadDecoder(model, 'float32')).toThrow(
+    /model\.layers\.2\.input_layernorm\.weight is missing; .*; and 19 more$/,
+  )
+})
+
+it('loading says how far it is', async () => {
+  await save()
+  const heard: string[] = []
+  const piece = { update: (done: number) => void heard.push(`at ${done}`), stop: () => void heard.push('stop') }
+  const progress = {
+    start(total: number, label: string) {
+      heard.push(`${label} ${total}`)
+      return piece
+    },
+  }
+  loadDecoder(model, 'float32', { progress }).dispose()
+  expect([heard[0], heard.at(-2), heard.at(-1)]).toEqual(['weights (MB) 1', 'at 1', 'stop'])
 })
 
 describe('a folder that cannot be opened is refused, saying what to do:', () => {
