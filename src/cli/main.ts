@@ -10,6 +10,10 @@ interface CommandModule {
 const commands: Record<string, { summary: string; load: () => Promise<CommandModule> }> = {
   train: { summary: 'align a model with feedback', load: () => import('./train.ts') },
   generate: { summary: 'answer prompts with a model', load: () => import('./generate.ts') },
+  export: {
+    summary: 'write a model as a GGUF file for llama.cpp, or upload it to the hub',
+    load: () => import('./export.ts'),
+  },
   demo: {
     summary: 'train a tiny model from nothing and show its replies before and after',
     load: () => import('./demo.ts'),

@@ -1,9 +1,10 @@
 import { Argument, type Command } from 'commander'
+import { exportOptions } from '../export/options.ts'
 import { generateOptions } from '../infer/options.ts'
 import { trainOptions } from '../train/options.ts'
 import { jsonSchemaOf } from './reference.ts'
 
-export const tables = { train: trainOptions, generate: generateOptions }
+export const tables = { train: trainOptions, generate: generateOptions, export: exportOptions }
 
 export function configure(command: Command): void {
   command.addArgument(new Argument('[command]', 'whose --config file').choices(Object.keys(tables)).default('train'))
