@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import sys
 import tempfile
 from pathlib import Path
 
@@ -369,6 +370,11 @@ BUILDS = {
 def main() -> None:
     texts = strings()
     chats = conversations()
+    for folder in map(Path, sys.argv[1:]):  # of real models: only what is expected of them is written, beside them
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        write_packed(folder / "expected.json.gz", expected(folder, tokenizer, texts, chats))
+    if sys.argv[1:]:
+        return
     write_packed(HERE / "texts.json.gz", {"texts": texts, "conversations": chats})
     for name, (build, config, template) in BUILDS.items():
         folder = HERE / name
