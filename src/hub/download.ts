@@ -64,7 +64,10 @@ function cachedSnapshot(name: HubName, choose: Choice, cache: RepositoryCache, r
   const commit = cache.commitOf(name.revision)
   const paths = commit ? cache.filesOf(commit) : []
   if (!commit || paths.length === 0)
-    throw new HubError(`${nameText(name)} is not in ${cache.folder}, and ${reason}`, null)
+    throw new HubError(
+      `${nameText(name)} is not in ${cache.folder}, and ${reason}; if a local folder or file was meant, it does not exist`,
+      null,
+    )
   return { folder: cache.snapshot(commit), commit, files: choose(paths) }
 }
 

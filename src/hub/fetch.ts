@@ -20,8 +20,8 @@ const temporary = new Set([408, 429, 500, 502, 503, 504])
 export function retryingFetch({ tries = 5, wait = 1000, signal, onWait }: RetryOptions = {}): typeof fetch {
   return async (input, init) => {
     for (let attempt = 1; ; attempt++) {
-      const last = attempt === tries
       const outcome = await attemptFetch(input, { ...init, signal: init?.signal ?? signal ?? null })
+      const last = attempt >= (isNobody(outcome) ? Math.min(2, tries) : tries)
       if (outcome instanceof Response && (last || !temporary.has(outcome.status))) return outcome
       if (!(outcome instanceof Response) && (last || signal?.aborted)) throw outcome
       const backoff = Math.min(longestWait, wait * 2 ** (attempt - 1))
@@ -31,6 +31,11 @@ export function retryingFetch({ tries = 5, wait = 1000, signal, onWait }: RetryO
       await sleep(pause, undefined, { ...(signal && { signal }) })
     }
   }
+}
+
+/** No such host, or nobody listens there: trying again soon helps rarely. */
+function isNobody(outcome: Response | Error): boolean {
+  return outcome instanceof Error && /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|bad port/.test(reasonOf(outcome))
 }
 
 async function attemptFetch(input: string | URL | Request, init: RequestInit): Promise<Response | Error> {
