@@ -22,6 +22,8 @@ const run = promisify(execFile)
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const native = join(root, 'native')
 const build = join(root, 'build')
+/** Compiled files, by the hash of their source, the headers and the flags: only what changed is compiled again. */
+const cache = join(build, 'objects')
 
 /**
  * @param {import('./libtorch.mjs').Libtorch} libtorch
@@ -59,6 +61,8 @@ function compilerFlags(libtorch) {
       ...headers.map((path) => `-isystem${path}`),
       `-I${native}`,
     ],
+    // Loops are vectorised; vectors of 16 floats are passed between inlined functions only, so their ABI does not matter.
+    kernels: ['-O3', '-fno-math-errno', '-fno-trapping-math', '-Wno-psabi'],
     link: [`-L${libtorch.lib}`, `-Wl,-rpath,${libtorch.lib}`, '-ltorch_cpu', '-lc10', '-fopenmp'],
   }
 }
@@ -76,6 +80,18 @@ function hashOfInputs(flags) {
   return hash.digest('hex')
 }
 
+function hashOf(...parts) {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest('hex').slice(0, 16)
+}
+
+function hashOfHeaders(flags, pattern) {
+  const headers = sources(pattern).flatMap((name) => [name, readFileSync(join(native, name))])
+  const libraries = ['node-addon-api', 'node-api-headers'].map((library) => require(`${library}/package.json`).version)
+  return hashOf(JSON.stringify(flags), process.arch, ...libraries, ...headers)
+}
+
 async function compileInto(folder, flags, libtorch, progress) {
   mkdirSync(join(build, 'native'), { recursive: true })
   const work = mkdtempSync(join(build, 'native', 'tmp-'))
@@ -83,11 +99,14 @@ async function compileInto(folder, flags, libtorch, progress) {
     const queue = sources(/\.cc$/)
     const total = queue.length + 2
     let done = 0
-    const object = (name) => join(work, `${name.replaceAll('/', '-')}.o`)
+    mkdirSync(cache, { recursive: true })
+    const [own, all] = [/^[^/]*\.h$/, /\.h$/].map((headers) => hashOfHeaders(flags, headers)) // kernels include both
+    const headersOf = (name) => (name.startsWith('kernels') ? all : own)
+    const object = (name) => join(cache, `${hashOf(headersOf(name), readFileSync(join(native, name)))}.o`)
     const objects = queue.map(object)
     const compileNext = async () => {
       for (let name = queue.shift(); name; name = queue.shift()) {
-        await compiler('g++', [...flags.cc, '-c', join(native, name), '-o', object(name)])
+        if (!existsSync(object(name))) await compileOne(name, object(name), flags)
         progress(++done, total)
       }
     }
@@ -96,7 +115,8 @@ async function compileInto(folder, flags, libtorch, progress) {
     progress(++done, total)
     await compiler('gcc', ['-shared', ...flags.c, join(native, 'boot.c'), '-ldl', '-o', join(work, 'boot.node')])
     progress(++done, total)
-    for (const file of objects) rmSync(file)
+    const used = new Set(objects)
+    for (const file of readdirSync(cache)) if (!used.has(join(cache, file))) rmSync(join(cache, file))
     rmSync(folder, { recursive: true, force: true })
     renameSync(work, folder)
   } catch (error) {
@@ -105,6 +125,13 @@ async function compileInto(folder, flags, libtorch, progress) {
       `the addon does not build against libtorch ${libtorch.version} (${libtorch.source}):\n${error.stderr ?? error.message}`,
     )
   }
+}
+
+async function compileOne(name, object, flags) {
+  const own = name.startsWith('kernels') ? flags.kernels : []
+  const unfinished = `${object}.${process.pid}`
+  await compiler('g++', [...flags.cc, ...own, '-c', join(native, name), '-o', unfinished])
+  renameSync(unfinished, object)
 }
 
 async function compiler(program, parameters) {

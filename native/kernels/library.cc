@@ -9,4 +9,15 @@ TORCH_LIBRARY(prospect, library) {
       "adamw_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] first_moments, Tensor(c!)[] second_moments, int step, "
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, float gradient_scale) -> ()",
       &prospect::adamw);
+  library.def("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", &prospect::linear);
+  library.def("rms_norm(Tensor x, Tensor scale, float epsilon, float offset=0., ScalarType? dtype=None) -> Tensor", &prospect::rmsNorm);
+  library.def(
+      "add_rms_norm(Tensor x, Tensor delta, Tensor scale, float epsilon, float offset=0., ScalarType? dtype=None) -> (Tensor, Tensor)",
+      &prospect::addRmsNorm);
+  library.def("rotary_embedding(Tensor queries, Tensor keys, Tensor cos, Tensor sin) -> (Tensor, Tensor)", &prospect::rotaryEmbedding);
+  library.def("gated_activation(Tensor gate, Tensor up, str activation) -> Tensor", &prospect::gatedActivation);
+  library.def(
+      "segment_attention(Tensor queries, Tensor keys, Tensor values, Tensor segments, float scale, int window=0, float soft_cap=0., "
+      "Tensor? context_keys=None, Tensor? context_values=None) -> Tensor",
+      &prospect::segmentAttention);
 }

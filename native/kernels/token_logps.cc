@@ -1,11 +1,17 @@
+#include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
+#include "dispatch.h"
 #include "kernels.h"
+#include "simd.h"
 
 namespace prospect {
 namespace {
@@ -13,56 +19,115 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Logits in float32. A cap c > 0 turns them into c tanh(logits / c), as Gemma 2 does.
-at::Tensor logitsOf(const at::Tensor& hidden, const at::Tensor& weight, double softCap) {
-  auto logits = at::mm(hidden, weight.t()).to(at::kFloat);
-  if (softCap > 0) logits.div_(softCap).tanh_().mul_(softCap);
-  return logits;
+/// A logit in float32. A cap c > 0 turns it into c tanh(logit / c), as Gemma 2 does.
+PROSPECT_INLINE inline Floats capped(const Floats& logit, float cap) { return cap > 0 ? hyperbolicTangent(logit / cap) * cap : logit; }
+
+/// log sum exp of a row, in one pass: the sum is scaled down whenever a larger logit turns up.
+template <typename T>
+PROSPECT_INLINE inline float logSumOf(const T* logits, int64_t vocabulary, float cap) {
+  Floats most = all(-std::numeric_limits<float>::max()), sums = all(0);
+  eachSixteen(vocabulary, [&](int64_t i, int64_t count) PROSPECT_INLINE {
+    Floats logit = capped(loadUpTo(logits + i, count), cap);
+    for (int64_t k = count; k < kLanes; k++) logit[k] = -std::numeric_limits<float>::infinity();
+    const Floats next = larger(logit, most);
+    sums = sums * exponential(most - next) + exponential(logit - next);
+    most = next;
+  });
+  float highest = most[0], total = 0;
+  for (int i = 1; i < kLanes; i++) highest = std::max(highest, most[i]);
+  for (int i = 0; i < kLanes; i++) total += sums[i] * std::exp(most[i] - highest);
+  return highest + std::log(total);
+}
+
+/// In place: d logp / d logit = scale (onehot(target) - softmax(logits)), and the cap's derivative 1 - tanh^2.
+template <typename T>
+PROSPECT_INLINE inline void gradientOf(T* logits, int64_t vocabulary, int64_t target, float logSum, float scale, float cap) {
+  const float chosen = static_cast<float>(logits[target]);
+  const auto slope = [&](float logit) { return cap > 0 ? 1 - std::tanh(logit / cap) * std::tanh(logit / cap) : 1.0f; };
+  const float value = cap > 0 ? cap * std::tanh(chosen / cap) : chosen;
+  eachSixteen(vocabulary, [&](int64_t i, int64_t count) PROSPECT_INLINE {
+    const Floats logit = capped(loadUpTo(logits + i, count), cap);
+    Floats gradient = exponential(logit - logSum) * -scale;
+    if (cap > 0) gradient *= 1.0f - logit * logit / (cap * cap);
+    storeUpTo(logits + i, gradient, count);
+  });
+  logits[target] = static_cast<T>(scale * (1 - std::exp(value - logSum)) * slope(chosen));
+}
+
+/// Calls body(row) for all rows, spread over threads; `logits` [rows, vocabulary].
+template <typename Body>
+void eachRow(const at::Tensor& logits, const Body& body) {
+  at::parallel_for(0, logits.size(0), 1, [&](int64_t begin, int64_t end) {
+    vectorised([&]() PROSPECT_INLINE {
+      for (int64_t row = begin; row < end; row++) body(row);
+    });
+  });
 }
 
 struct TokenLogps : torch::autograd::Function<TokenLogps> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
-    const auto rows = hidden.size(0);
-    const auto floats = hidden.options().dtype(at::kFloat);
-    auto logps = at::empty({rows}, floats);
-    auto normalisers = at::empty({rows, 1}, floats);
-    for (int64_t start = 0; start < rows; start += chunk) {
-      const auto length = std::min(chunk, rows - start);
-      const auto logits = logitsOf(hidden.narrow(0, start, length), weight, softCap);
-      const auto normaliser = logits.logsumexp({1}, true);
-      const auto chosen = logits.gather(1, targets.narrow(0, start, length).unsqueeze(1));
-      normalisers.narrow(0, start, length).copy_(normaliser);
-      logps.narrow(0, start, length).copy_(chosen.sub(normaliser).squeeze(1));
-    }
-    context->save_for_backward({hidden, weight, targets, normalisers});
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
+                            double softCap) {
+    const auto [logps, logSums] = compute(hidden, weight, targets, chunk, softCap);
+    context->save_for_backward({hidden, weight, targets, logSums});
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
     return logps;
   }
 
+  /// Log-probabilities and the logits' log sums, [rows].
+  static std::pair<at::Tensor, at::Tensor> compute(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
+                                                   double softCap) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto rows = hidden.size(0), vocabulary = weight.size(0);
+    const auto logps = at::empty({rows}, hidden.options().dtype(at::kFloat)), logSums = at::empty({rows}, hidden.options().dtype(at::kFloat));
+    const auto* chosen = targets.data_ptr<int64_t>();
+    auto *logp = logps.data_ptr<float>(), *sums = logSums.data_ptr<float>();
+    const auto cap = static_cast<float>(softCap);
+    for (int64_t start = 0; start < rows; start += chunk) {
+      const auto logits = at::mm(hidden.narrow(0, start, std::min(chunk, rows - start)), weight.t());
+      withFloatType(logits.scalar_type(), [&](auto type) {
+        using T = decltype(type);
+        const T* values = logits.data_ptr<T>();
+        eachRow(logits, [&](int64_t row) PROSPECT_INLINE {
+          const T* own = values + row * vocabulary;
+          const float logit = static_cast<float>(own[chosen[start + row]]);
+          sums[start + row] = logSumOf(own, vocabulary, cap);
+          logp[start + row] = (cap > 0 ? cap * std::tanh(logit / cap) : logit) - sums[start + row];
+        });
+      });
+    }
+    return {logps, logSums};
+  }
+
   static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
-    const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2], &normalisers = saved[3];
+    const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2], &logSums = saved[3];
     const auto chunk = context->saved_data["chunk"].toInt();
-    const auto softCap = context->saved_data["soft_cap"].toDouble();
-    const auto rows = hidden.size(0);
-    const auto upstream = outputs[0].to(at::kFloat).unsqueeze(1);
-    auto hiddenGradient = at::empty(hidden.sizes(), hidden.options());
-    auto weightGradient = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
+    const auto cap = static_cast<float>(context->saved_data["soft_cap"].toDouble());
+    const auto rows = hidden.size(0), vocabulary = weight.size(0);
+    const auto upstream = outputs[0].to(at::kFloat).contiguous();
+    const auto *chosen = targets.data_ptr<int64_t>();
+    const auto *scales = upstream.data_ptr<float>(), *sums = logSums.data_ptr<float>();
+    const bool ofHidden = hidden.requires_grad(), ofWeight = weight.requires_grad(), once = rows <= chunk;
+    auto hiddenGradient = ofHidden ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
+    // Chunks add up in float32.
+    auto weightGradient = ofWeight && !once ? at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)) : at::Tensor();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto length = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, length);
-      const auto scale = upstream.narrow(0, start, length);
-      // d logp / d logits = onehot(target) - softmax(logits)
-      auto gradient = logitsOf(part, weight, softCap);
-      at::Tensor slope;  // d c tanh(x / c) / d x = 1 - tanh^2
-      if (softCap > 0) slope = gradient.div(softCap).square_().neg_().add_(1);
-      gradient.sub_(normalisers.narrow(0, start, length)).exp_().mul_(scale.neg());
-      gradient.scatter_add_(1, targets.narrow(0, start, length).unsqueeze(1), scale.contiguous());
-      if (softCap > 0) gradient.mul_(slope);
-      gradient = gradient.to(weight.scalar_type());
-      hiddenGradient.narrow(0, start, length).copy_(at::mm(gradient, weight));
-      if (weight.scalar_type() == at::kFloat) weightGradient.addmm_(gradient.t(), part);
+      const auto gradient = at::mm(part, weight.t());
+      withFloatType(gradient.scalar_type(), [&](auto type) {
+        using T = decltype(type);
+        T* values = gradient.data_ptr<T>();
+        eachRow(gradient, [&](int64_t row) PROSPECT_INLINE {
+          gradientOf(values + row * vocabulary, vocabulary, chosen[start + row], sums[start + row], scales[start + row], cap);
+        });
+      });
+      if (ofHidden) hiddenGradient.narrow(0, start, length).copy_(at::mm(gradient, weight));
+      if (!ofWeight) continue;
+      if (once) weightGradient = at::mm(gradient.t(), part);
+      else if (weight.scalar_type() == at::kFloat) weightGradient.addmm_(gradient.t(), part);
       else weightGradient.add_(at::mm(gradient.t(), part));
     }
     return {hiddenGradient, weightGradient, at::Tensor(), at::Tensor(), at::Tensor()};
@@ -73,10 +138,15 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
 
 at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
   TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), "hidden and weight must be [rows, width] and [vocabulary, width]");
-  TORCH_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0), "targets must be [rows]");
+  TORCH_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong && targets.is_contiguous(),
+              "targets must be contiguous int64 [rows]");
   TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "hidden and weight must have one dtype");
   TORCH_CHECK(softCap >= 0, "soft_cap must be positive, or 0 for none, got ", softCap);
   TORCH_CHECK(chunk > 0, "chunk must be positive, got ", chunk);
+  const auto* ids = targets.data_ptr<int64_t>();
+  for (int64_t i = 0; i < targets.size(0); i++)
+    TORCH_CHECK(ids[i] >= 0 && ids[i] < weight.size(0), "target ", i, " is ", ids[i], ", outside of the vocabulary of ", weight.size(0));
+  if (!needsGradient({hidden, weight})) return TokenLogps::compute(hidden, weight, targets, chunk, softCap).first;
   return TokenLogps::apply(hidden, weight, targets, chunk, softCap);
 }
 

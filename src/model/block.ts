@@ -1,8 +1,8 @@
 import { op } from '../tensor/operators.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Attention } from './attention.ts'
 import type { ModelConfig } from './config.ts'
-import { activate, gated, linear, norm, type Parameters } from './layers.ts'
+import { activate, addNorm, gated, linear, norm, type Parameters } from './layers.ts'
 import { type Rotation, rotate } from './rope.ts'
 
 /** What a block works with besides its input. `rotations`: one for each of `config.ropes`. */
@@ -11,18 +11,23 @@ export interface BlockContext {
   weights: Parameters
   rotations: readonly Rotation[]
   attention: Attention
+  /** Type of matrix products. */
+  compute: Dtype
 }
 
 /** One block of the decoder: x [tokens, hiddenSize] float32 -> the same. */
 export function block(x: Tensor, layer: number, context: BlockContext): Tensor {
-  const { config } = context
+  const { config, weights, compute } = context
   const { attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm } = config.names.block
-  const normed = (x: Tensor, name: string | null) =>
-    name === null ? x : norm(context.weights, moduleName(config, layer, name), x, config.norm)
-  const attended = normed(attend(normed(x, attentionNorm), layer, context), attentionOutputNorm)
-  const middle = x.add(attended)
-  const read = normed(config.parallelResidual ? x : middle, feedForwardNorm)
-  return middle.add(normed(feedForward(read, layer, context), feedForwardOutputNorm))
+  const nameOf = (name: string) => moduleName(config, layer, name)
+  const normed = (x: Tensor, name: string | null, dtype: Dtype) =>
+    name === null ? x : norm(weights, nameOf(name), x, config.norm, dtype)
+  const attended = normed(attend(normed(x, attentionNorm, compute), layer, context), attentionOutputNorm, 'float32')
+  const [middle, read] =
+    config.parallelResidual || feedForwardNorm === null
+      ? [x.add(attended), normed(config.parallelResidual ? x : x.add(attended), feedForwardNorm, compute)]
+      : addNorm(weights, nameOf(feedForwardNorm), x, attended, config.norm, compute)
+  return middle.add(normed(feedForward(read, layer, context), feedForwardOutputNorm, 'float32'))
 }
 
 /** Full name of a module of a block. */
@@ -35,12 +40,11 @@ function attend(x: Tensor, layer: number, context: BlockContext): Tensor {
   const { queryNorm, keyNorm, attentionOutput } = config.names.block
   const { window, rope } = config.attention[layer]!
   const [queries, keys, values] = queriesKeysValues(x, layer, context)
-  const placed = (x: Tensor, name: string | null) => {
-    const normed = name === null ? x : norm(weights, moduleName(config, layer, name), x, config.norm)
-    return rotate(normed, rotations[rope]!).to(x.dtype)
-  }
+  const normed = (x: Tensor, name: string | null) =>
+    name === null ? x : norm(weights, moduleName(config, layer, name), x, config.norm, x.dtype)
+  const turned = rotate(normed(queries, queryNorm), normed(keys, keyNorm), rotations[rope]!)
   const form = { scale: config.queryScale, softCap: config.attentionSoftCap, window }
-  const mixed = attention(layer, placed(queries, queryNorm), placed(keys, keyNorm), values, form)
+  const mixed = attention(layer, ...turned, values, form)
   return linear(weights, moduleName(config, layer, attentionOutput), mixed)
 }
 

@@ -1,6 +1,6 @@
 import { op } from '../tensor/operators.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
-import { type Attention, type Segment, segmentAttention } from './attention.ts'
+import { type Attention, type LayerKeys, type Segment, segmentAttention } from './attention.ts'
 import { block } from './block.ts'
 import type { ModelConfig } from './config.ts'
 import { linear, norm, type Parameters, softCap, weight } from './layers.ts'
@@ -15,6 +15,10 @@ export interface TokenStream {
   tokens: Int32Array
   positions: Int32Array
   segments: readonly Segment[]
+  /** Takes the stream's keys and values, for streams that see its tokens. */
+  keep?: LayerKeys
+  /** Keys and values of another stream's tokens, which foreign segments name. */
+  context?: LayerKeys
 }
 
 /** Where in a stream the loss is taken: parallel arrays, one entry a completion token. */
@@ -75,9 +79,11 @@ export class Decoder {
   hidden(weights: Parameters, stream: StreamPositions & { tokens: Tensor }, attention: Attention): Tensor {
     const { config } = this
     const rotations = this.#ropes.map((rope) => rope.at(stream, this.contextTokens))
+    const compute = weight(weights, this.headName).dtype
+    const context = { config, weights, rotations, attention, compute }
     let x = this.#embed(weights, stream.tokens)
-    for (let layer = 0; layer < config.layers; layer++) x = block(x, layer, { config, weights, rotations, attention })
-    return norm(weights, config.names.finalNorm, x, config.norm)
+    for (let layer = 0; layer < config.layers; layer++) x = block(x, layer, context)
+    return norm(weights, config.names.finalNorm, x, config.norm, 'float32')
   }
 
   /** [tokens, hiddenSize] float32 */
@@ -90,11 +96,11 @@ export class Decoder {
 
   /** Log-probability of each target token, [targets] float32. Logits exist only a chunk of targets at a time. */
   tokenLogps(weights: Parameters, stream: TokenStream & Targets): Tensor {
-    const x = this.hidden(weights, streamTensors(stream), segmentAttention(stream.segments))
+    const x = this.hidden(weights, streamTensors(stream), segmentAttention(stream.segments, stream))
     const head = weight(weights, this.headName)
     const states = op.embedding(x, int64(stream.targetPositions)).to(head.dtype)
     const cap = this.config.logitSoftCap ?? 0
-    return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows(), cap)
+    return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows(head.dtype), cap)
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
@@ -108,9 +114,9 @@ export class Decoder {
     return softCap(linear(weights, this.config.names.head, states).to('float32'), this.config.logitSoftCap)
   }
 
-  /** Targets whose logits exist at once: about 32 MB of them in float32. */
-  #logitRows(): number {
-    return Math.max(16, Math.floor(8_000_000 / this.config.vocabularySize))
+  /** Targets whose logits exist at once: 64 MB of them. Fewer would add up the head's gradient more often, which is slower. */
+  #logitRows(dtype: Dtype): number {
+    return Math.max(16, Math.floor(2 ** 26 / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
   }
 
   dispose(): void {

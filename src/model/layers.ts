@@ -1,5 +1,5 @@
 import { op } from '../tensor/operators.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Activation, NormConfig } from './config.ts'
 
 /** Weights by their Hugging Face names. */
@@ -17,18 +17,28 @@ export function linear(weights: Parameters, name: string, x: Tensor): Tensor {
   return op.linear(x.to(matrix.dtype), matrix, weights.get(`${name}.bias`) ?? null)
 }
 
-/** The norm called `name`, over the last dimension of x, in float32. */
-export function norm(weights: Parameters, name: string, x: Tensor, { kind, epsilon, offset }: NormConfig): Tensor {
+/** The norm called `name`, over the last dimension of x, computed in float32 and given as `dtype`. */
+export function norm(weights: Parameters, name: string, x: Tensor, config: NormConfig, dtype: Dtype): Tensor {
   const scale = weight(weights, `${name}.weight`)
-  if (kind === 'layer') return layerNorm(x, scale, weight(weights, `${name}.bias`), epsilon)
-  return rmsNorm(x, offset === 0 ? scale : scale.to('float32').add(offset), epsilon)
+  if (config.kind === 'layer') return layerNorm(x, scale, weight(weights, `${name}.bias`), config.epsilon).to(dtype)
+  return op.rmsNorm(x, scale.to('float32'), config.epsilon, config.offset, dtype)
 }
 
-/** RMSNorm (Zhang & Sennrich, arXiv 1910.07467), in float32; x [..., width], scale [width]. */
-export function rmsNorm(x: Tensor, scale: Tensor, epsilon: number): Tensor {
-  const exact = x.to('float32')
-  const inverse = op.rsqrt(op.meanDims(op.square(exact), [-1], true).add(epsilon))
-  return exact.mul(inverse).mul(scale)
+/** x + change, and the norm called `name` of that sum. */
+export function addNorm(
+  weights: Parameters,
+  name: string,
+  x: Tensor,
+  change: Tensor,
+  config: NormConfig,
+  dtype: Dtype,
+): [total: Tensor, normed: Tensor] {
+  if (config.kind === 'rms') {
+    const scale = weight(weights, `${name}.weight`).to('float32')
+    return op.addRmsNorm(x, change, scale, config.epsilon, config.offset, dtype)
+  }
+  const total = x.add(change)
+  return [total, norm(weights, name, total, config, dtype)]
 }
 
 /** LayerNorm (Ba et al., arXiv 1607.06450), in float32; x [..., width], scale and bias [width]. */
@@ -56,5 +66,5 @@ export function activate(x: Tensor, activation: Activation): Tensor {
 
 /** activation(gate) up (Shazeer, arXiv 2002.05202), element by element. */
 export function gated(gate: Tensor, up: Tensor, activation: Activation): Tensor {
-  return activate(gate, activation).mul(up)
+  return op.gatedActivation(gate, up, activation)
 }

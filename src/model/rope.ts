@@ -72,17 +72,11 @@ export class Rope {
 }
 
 /**
- * x turned by its position; where the rotation is narrower than a head, the rest of the head stays. x [tokens, heads, headSize], of any float
- * type; the result is float32 where cos and sin are.
+ * Queries and keys turned by their positions, of their own float type; where the rotation is narrower than a head, the rest of the head stays.
+ * Each [tokens, heads, headSize].
  */
-export function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
-  const headSize = x.shape[2]!
-  const size = cos.shape[2]!
-  const half = size / 2
-  const moved = size === headSize ? x : x.narrow(2, 0, size)
-  const turned = op.cat([x.narrow(2, half, half).neg(), x.narrow(2, 0, half)], 2)
-  const rotated = moved.mul(cos).add(turned.mul(sin))
-  return size === headSize ? rotated : op.cat([rotated, x.narrow(2, size, headSize - size).to(rotated.dtype)], 2)
+export function rotate(queries: Tensor, keys: Tensor, { cos, sin }: Rotation): [queries: Tensor, keys: Tensor] {
+  return op.rotaryEmbedding(queries, keys, cos, sin)
 }
 
 function tables(frequencies: Float32Array, positions: number, amplitude: number): Rotation {

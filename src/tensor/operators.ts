@@ -87,7 +87,6 @@ const rows = {
   all: aten<Unary>('all'),
   // matrices
   layerNorm: aten<(input: T, shape: Shape, weight: T | null, bias: T | null, epsilon: number) => T>('layer_norm'),
-  linear: aten<(input: T, weight: T, bias?: T | null) => T>('linear'),
   matmul: aten<Binary>('matmul'),
   // shape
   view: aten<(self: T, size: Shape) => T>('view'),
@@ -132,6 +131,29 @@ const rows = {
   foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
   // this project's kernels
   tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number, softCap?: number) => T>('token_logps'),
+  linear: prospect<(input: T, weight: T, bias?: T | null) => T>('linear'),
+  rmsNorm: prospect<(x: T, scale: T, epsilon: number, offset?: number, dtype?: Dtype) => T>('rms_norm'),
+  addRmsNorm:
+    prospect<(x: T, delta: T, scale: T, epsilon: number, offset?: number, dtype?: Dtype) => [total: T, normed: T]>(
+      'add_rms_norm',
+    ),
+  rotaryEmbedding: prospect<(queries: T, keys: T, cos: T, sin: T) => [queries: T, keys: T]>('rotary_embedding'),
+  gatedActivation:
+    prospect<(gate: T, up: T, activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu') => T>('gated_activation'),
+  segmentAttention:
+    prospect<
+      (
+        queries: T,
+        keys: T,
+        values: T,
+        segments: T,
+        scale: number,
+        window?: number,
+        softCap?: number,
+        contextKeys?: T | null,
+        contextValues?: T | null,
+      ) => T
+    >('segment_attention'),
   adamw:
     prospect<
       (

@@ -1,21 +1,40 @@
-import { microBatches, pack } from '../data/pack.ts'
+import { microBatches, type Packed, pack } from '../data/pack.ts'
 import type { Sequence } from '../data/types.ts'
+import { LayerKeys } from '../model/attention.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import type { Dtype } from '../tensor/tensor.ts'
 
+/** Prompts whose keys and values another pass has computed with the same weights. Lives until it is disposed. */
+export class KnownPrompts {
+  readonly keys = new LayerKeys()
+  /** Where each prompt's tokens begin in that pass's stream, by `promptGroup`. */
+  starts: ReadonlyMap<number, number> = new Map()
+
+  /** What a decoder takes to run a stream and keep its keys and values here. */
+  keeping(packed: Packed): Packed & { keep: LayerKeys } {
+    this.starts = packed.promptStarts
+    return { ...packed, keep: this.keys }
+  }
+
+  dispose(): void {
+    this.keys.dispose()
+  }
+}
+
 /**
  * Summed completion log-probabilities of sequences, without gradient: [sequences] float32, by the order given (not by `row`).
- * `weights` from Decoder.computeWeights().
+ * `weights` from Decoder.computeWeights(). Prompts in `known` are not computed again.
  */
 export function sequenceLogps(
   decoder: Decoder,
   weights: Parameters,
   sequences: readonly Sequence[],
   tokenBudget: number,
+  known?: KnownPrompts | null,
 ): Float32Array {
   const result = new Float32Array(sequences.length)
-  for (const batch of indexedMicroBatches(sequences, tokenBudget)) passInto(result, decoder, weights, batch)
+  for (const batch of indexedMicroBatches(sequences, tokenBudget)) passInto(result, decoder, weights, batch, known)
   return result
 }
 
@@ -25,10 +44,11 @@ export function sequenceTokenLogps(
   weights: Parameters,
   sequences: readonly Sequence[],
   tokenBudget: number,
+  known?: KnownPrompts | null,
 ): Float32Array[] {
   const result: Float32Array[] = new Array(sequences.length)
   for (const batch of indexedMicroBatches(sequences, tokenBudget)) {
-    const packed = pack(batch)
+    const packed = packWith(batch, known)
     const logps = scope(() => noGrad(() => decoder.tokenLogps(weights, packed).toArray()))
     let offset = 0
     for (const row of packed.rows) {
@@ -71,8 +91,18 @@ function indexedMicroBatches(sequences: readonly Sequence[], tokenBudget: number
   )
 }
 
-function passInto(result: Float32Array, decoder: Decoder, weights: Parameters, batch: readonly Sequence[]): void {
-  const packed = pack(batch)
+function packWith(batch: readonly Sequence[], known?: KnownPrompts | null): Packed & { context?: LayerKeys } {
+  return known ? { ...pack(batch, known.starts), context: known.keys } : pack(batch)
+}
+
+function passInto(
+  result: Float32Array,
+  decoder: Decoder,
+  weights: Parameters,
+  batch: readonly Sequence[],
+  known?: KnownPrompts | null,
+): void {
+  const packed = packWith(batch, known)
   const logps = scope(() => noGrad(() => decoder.completionLogps(weights, packed, batch.length).toArray()))
   packed.rows.forEach((row, i) => {
     result[row] = logps[i]!

@@ -1,11 +1,12 @@
-import { microBatches, pack } from '../data/pack.ts'
+import { microBatches, type Packed, pack } from '../data/pack.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import type { Objective, ObjectiveState, ReferencePoint } from '../loss/objective.ts'
+import type { LayerKeys } from '../model/attention.ts'
 import type { Decoder, Parameters } from '../model/decoder.ts'
 import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import type { AdamW } from './optimizer.ts'
-import { sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
+import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
 import { concatenated, lossRows, lossWeights, pairPositions, sumsByRow } from './rows.ts'
 
 /** What a step works on and with. */
@@ -59,7 +60,12 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
   return scope(() => {
     const { decoder, objective, compute, microBatchTokens } = trainer
     const weights = decoder.computeWeights(compute)
-    const referencePoint = referencePointOf(trainer, weights, batch)
+    const micros = microBatches(sequencesOf(batch.rows, objective.needs), microBatchTokens)
+    // A batch that is one micro-batch is computed once, and its prompts' keys and values serve the mismatched completions.
+    const joint = micros.length === 1 && objective.needs.mismatched
+    const { only, referencePoint } = joint
+      ? jointPass(trainer, weights, batch, micros[0]!)
+      : { only: null, referencePoint: referencePointOf(trainer, weights, batch) }
     const into: Accumulator = {
       referencePoint,
       divisor: divisorOf(objective, batch.rows),
@@ -67,8 +73,8 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
       logps: new Float32Array(batch.rows.length),
     }
     let loss = 0
-    for (const micro of microBatches(sequencesOf(batch.rows, objective.needs), microBatchTokens)) {
-      loss += scope(() => backwardPass(trainer, weights, batch, micro, into))
+    for (const micro of micros) {
+      loss += scope(() => backwardPass(trainer, batch, only ?? policyPass(trainer, weights, batch, pack(micro)), into))
     }
     const logRatios = into.hasLogRatios ? into.logRatios : null
     const rewards = logRatios?.map((ratio) => ratio * objective.rewardScale) ?? null
@@ -129,11 +135,30 @@ function stateOf({ objective, objectiveState }: Trainer): ObjectiveState {
   return objectiveState ?? objective.initialState ?? {}
 }
 
-/** The reference point of a batch, from all its mismatched completions where the objective needs them. */
-export function referencePointOf(trainer: Trainer, weights: Parameters, batch: Batch): ReferencePoint | null {
+/** The policy's pass over a batch that is one micro-batch, and the reference point, from completions that see the prompts of that pass. */
+function jointPass(trainer: Trainer, weights: Parameters, batch: Batch, micro: readonly Sequence[]) {
+  const known = new KnownPrompts()
+  try {
+    const only = policyPass(trainer, weights, batch, known.keeping(pack(micro)))
+    return { only, referencePoint: referencePointOf(trainer, weights, batch, known) }
+  } finally {
+    known.dispose()
+  }
+}
+
+/**
+ * The reference point of a batch, from all its mismatched completions where the objective needs them. Prompts in `known` are not computed
+ * again.
+ */
+export function referencePointOf(
+  trainer: Trainer,
+  weights: Parameters,
+  batch: Batch,
+  known: KnownPrompts | null = null,
+): ReferencePoint | null {
   const { objective } = trainer
   if (!objective.referencePoint) return null
-  const ratios = objective.needs.mismatched ? mismatchedLogRatios(trainer, weights, batch) : []
+  const ratios = objective.needs.mismatched ? mismatchedLogRatios(trainer, weights, batch, known) : []
   return objective.referencePoint(ratios, stateOf(trainer))
 }
 
@@ -142,10 +167,13 @@ export function mismatchedLogRatios(
   { decoder, objective, microBatchTokens }: Trainer,
   weights: Parameters,
   { mismatched, mismatchedReferenceLogps, mismatchedReferenceTokens }: Batch,
+  known: KnownPrompts | null = null,
 ): Float32Array {
   if (mismatched.length === 0) return new Float32Array()
-  const tokens = objective.needs.tokens ? sequenceTokenLogps(decoder, weights, mismatched, microBatchTokens) : null
-  const sums = tokens ? tokenSums(tokens) : sequenceLogps(decoder, weights, mismatched, microBatchTokens)
+  const tokens = objective.needs.tokens
+    ? sequenceTokenLogps(decoder, weights, mismatched, microBatchTokens, known)
+    : null
+  const sums = tokens ? tokenSums(tokens) : sequenceLogps(decoder, weights, mismatched, microBatchTokens, known)
   const rows = mismatched.map(({ completion }) => ({ completion, desirable: true }))
   return scope(() => {
     const policy = { sums: Tensor.from(sums), tokens: tokens && Tensor.from(concatenated(tokens)) }
@@ -163,19 +191,34 @@ interface Accumulator {
   logps: Float32Array
 }
 
-function backwardPass(
+/** What the policy says of a micro-batch, with gradient, and which rows of the batch it is of. */
+interface PolicyPass {
+  rows: number[]
+  examples: Example[]
+  sums: Tensor
+  tokens: Tensor | null
+}
+
+function policyPass(
   { decoder, objective }: Trainer,
   weights: Parameters,
   batch: Batch,
-  micro: readonly Sequence[],
+  packed: Packed & { keep?: LayerKeys },
+): PolicyPass {
+  const rows = Array.from(packed.rows)
+  const examples = rows.map((row) => batch.rows[row]!)
+  const tokens = objective.needs.tokens ? decoder.tokenLogps(weights, packed) : null
+  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length)
+  return { rows, examples, sums, tokens }
+}
+
+function backwardPass(
+  { objective }: Trainer,
+  batch: Batch,
+  { rows, examples, sums, tokens }: PolicyPass,
   into: Accumulator,
 ): number {
   const { needs } = objective
-  const packed = pack(micro)
-  const rows = Array.from(packed.rows)
-  const examples = rows.map((row) => batch.rows[row]!)
-  const tokens = needs.tokens ? decoder.tokenLogps(weights, packed) : null
-  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length)
   const inputs = lossRows(needs, examples, { sums, tokens }, referenceOf(batch, rows, needs.reference))
   const losses = objective.losses(inputs, into.referencePoint)
   const rowWeights = lossWeights(needs, examples)

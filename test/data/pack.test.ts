@@ -113,9 +113,36 @@ test('shared prompts have child segments, a lone completion is one with its prom
   })
 })
 
-test('micro-batches bring the completions of a prompt together, and are filled up, counting it once', () => {
+test('micro-batches bring the completions of a prompt together, counting it once, and are even', () => {
   const prompt = Array.from({ length: 10 }, (_, i) => i)
   const rows = Array.from({ length: 8 }, (_, row) => sequence(row, row % 2, [...prompt, row % 2], [1, 2, 3]))
   const batches = microBatches(rows, 17) // 11 tokens of the prompt, 2 of each completion
-  expect(batches.map((batch) => batch.map(({ row }) => row))).toEqual([[0, 2, 4], [6], [1, 3, 5], [7]])
+  expect(batches.map((batch) => batch.map(({ row }) => row))).toEqual([
+    [0, 2],
+    [4, 6],
+    [1, 3],
+    [5, 7],
+  ])
+})
+
+test('of a prompt that another stream has, only the last token is computed again', () => {
+  const rows = [sequence(0, 3, [1, 2, 6], [3, 4, 9]), sequence(1, 4, [6], [7, 8]), sequence(2, 3, [1, 2, 6], [5])]
+  const elsewhere = new Map([
+    [3, 40],
+    [4, 50],
+  ])
+  expect(pack(rows, elsewhere)).toMatchObject({
+    segments: [
+      { start: 40, length: 2, parent: -1, foreign: true },
+      { start: 0, length: 3, parent: 0 },
+      { start: 3, length: 1, parent: 0 },
+      { start: 4, length: 2, parent: -1 },
+    ],
+    tokens: Int32Array.of(6, 3, 4, 6, 6, 7),
+    positions: Int32Array.of(2, 3, 4, 2, 0, 1),
+    rows: Int32Array.of(0, 2, 1),
+    targets: Int32Array.of(3, 4, 9, 5, 7, 8),
+    targetPositions: Int32Array.of(0, 1, 2, 3, 4, 5),
+    targetRow: Int32Array.of(0, 0, 0, 1, 2, 2),
+  })
 })

@@ -1,0 +1,142 @@
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <string>
+
+#include "dispatch.h"
+#include "kernels.h"
+#include "simd.h"
+
+namespace prospect {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct Activation {
+  Floats value, slope;
+};
+
+struct Silu {
+  PROSPECT_INLINE static Activation at(const Floats& x) {
+    const Floats s = sigmoid(x);
+    return {x * s, s * (1.0f + x * (1.0f - s))};
+  }
+};
+
+struct GeluTanh {
+  PROSPECT_INLINE static Activation at(const Floats& x) {
+    constexpr float kScale = 0.7978845608f, kCubic = 0.044715f;
+    const Floats t = hyperbolicTangent(kScale * (x + kCubic * x * x * x));
+    return {0.5f * x * (1.0f + t), 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * kScale * (1.0f + 3.0f * kCubic * x * x)};
+  }
+};
+
+/// erf by Abramowitz & Stegun 7.1.26, absolute error under 2e-7.
+struct Gelu {
+  PROSPECT_INLINE static Activation at(const Floats& x) {
+    const Floats z = x * 0.7071067812f, size = larger(z, -z), t = 1.0f / (1.0f + 0.3275911f * size);
+    const Floats bell = exponential(-z * z);
+    const Floats tail = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f)))) * bell;
+    const Floats positive = 1.0f - 0.5f * tail;  // the normal distribution's integral up to |x|
+    const Floats integral = x < 0.0f ? 1.0f - positive : positive;
+    return {x * integral, integral + x * bell * 0.3989422804f};
+  }
+};
+
+struct Relu {
+  PROSPECT_INLINE static Activation at(const Floats& x) { return {x > 0.0f ? x : all(0), x > 0.0f ? all(1) : all(0)}; }
+};
+
+template <typename Body>
+void withActivation(const std::string& name, const Body& body) {
+  if (name == "silu") return body(Silu{});
+  if (name == "gelu") return body(Gelu{});
+  if (name == "gelu_tanh") return body(GeluTanh{});
+  if (name == "relu") return body(Relu{});
+  TORCH_CHECK(false, "activation must be 'silu', 'gelu', 'gelu_tanh' or 'relu', got '", name, "'");
+}
+
+constexpr int64_t kGrain = 1 << 13;
+
+/// Calls body(thread's rows) with pointers made from row strides: gate and up may be two halves of one product.
+at::Tensor forwardOf(const at::Tensor& gate, const at::Tensor& up, const std::string& activation) {
+  const int64_t rows = gate.size(0), width = gate.size(1);
+  auto result = at::empty({rows, width}, gate.options());
+  withFloatType(gate.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    withActivation(activation, [&](auto function) {
+      using F = decltype(function);
+      const T *gates = gate.data_ptr<T>(), *ups = up.data_ptr<T>();
+      T* to = result.data_ptr<T>();
+      const int64_t gateStride = gate.stride(0), upStride = up.stride(0);
+      at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+        vectorised([&]() PROSPECT_INLINE {
+          for (int64_t row = begin; row < end; row++) {
+            const T *g = gates + row * gateStride, *u = ups + row * upStride;
+            T* out = to + row * width;
+            eachSixteen(width, [&](int64_t i, int64_t count) PROSPECT_INLINE {
+              storeUpTo(out + i, F::at(loadUpTo(g + i, count)).value * loadUpTo(u + i, count), count);
+            });
+          }
+        });
+      });
+    });
+  });
+  return result;
+}
+
+std::pair<at::Tensor, at::Tensor> backwardOf(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& upstream, const std::string& activation) {
+  const int64_t rows = gate.size(0), width = gate.size(1);
+  auto ofGate = at::empty({rows, width}, gate.options()), ofUp = at::empty({rows, width}, gate.options());
+  withFloatType(gate.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    withActivation(activation, [&](auto function) {
+      using F = decltype(function);
+      const T *gates = gate.data_ptr<T>(), *ups = up.data_ptr<T>(), *from = upstream.data_ptr<T>();
+      T *gateTo = ofGate.data_ptr<T>(), *upTo = ofUp.data_ptr<T>();
+      const int64_t gateStride = gate.stride(0), upStride = up.stride(0);
+      at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
+        vectorised([&]() PROSPECT_INLINE {
+          for (int64_t row = begin; row < end; row++) {
+            const T *g = gates + row * gateStride, *u = ups + row * upStride, *d = from + row * width;
+            T *gTo = gateTo + row * width, *uTo = upTo + row * width;
+            eachSixteen(width, [&](int64_t i, int64_t count) PROSPECT_INLINE {
+              const auto [value, slope] = F::at(loadUpTo(g + i, count));
+              const Floats down = loadUpTo(d + i, count);
+              storeUpTo(gTo + i, down * loadUpTo(u + i, count) * slope, count);
+              storeUpTo(uTo + i, down * value, count);
+            });
+          }
+        });
+      });
+    });
+  });
+  return {ofGate, ofUp};
+}
+
+struct Gated : torch::autograd::Function<Gated> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up, const std::string& activation) {
+    context->save_for_backward({gate, up});
+    context->saved_data["activation"] = activation;
+    return forwardOf(gate, up, activation);
+  }
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const auto saved = context->get_saved_variables();
+    auto [gate, up] = backwardOf(saved[0], saved[1], outputs[0].contiguous(), context->saved_data["activation"].toStringRef());
+    return {gate, up, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation) {
+  TORCH_CHECK(gate.dim() == 2 && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up must be [tokens, width] of one dtype");
+  const auto rows = [](const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); };
+  const std::string name(activation.data(), activation.size());
+  if (!needsGradient({gate, up})) return forwardOf(rows(gate), rows(up), name);
+  return Gated::apply(rows(gate), rows(up), name);
+}
+
+}  // namespace prospect

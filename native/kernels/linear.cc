@@ -1,0 +1,49 @@
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "dispatch.h"
+#include "kernels.h"
+
+namespace prospect {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const at::AutoDispatchBelowADInplaceOrView below;
+  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+  /// Arguments of a node must be defined: without a bias the weight stands in for it, and gets nothing through it.
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& biasOrWeight, bool hasBias) {
+    const auto bias = hasBias ? biasOrWeight : at::Tensor();
+    // What a frozen operand's gradient would need is not kept.
+    context->save_for_backward({weight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? weight : at::Tensor()});
+    context->saved_data["bias"] = bias.defined() && bias.requires_grad();
+    return product(x, weight, bias);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
+    return {weight.defined() ? at::mm(upstream, weight) : at::Tensor(), x.defined() ? at::mm(upstream.t(), x) : at::Tensor(),
+            context->saved_data["bias"].toBool() ? upstream.sum(0) : at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias) {
+  const auto addend = bias.has_value() ? *bias : at::Tensor();
+  if (x.dim() != 2) return at::linear(x, weight, bias);
+  TORCH_CHECK(weight.dim() == 2 && weight.size(1) == x.size(1), "x must be [tokens, in] and weight [out, in]");
+  return needsGradient({x, weight, addend}) ? Linear::apply(x, weight, addend.defined() ? addend : weight, addend.defined()) : product(x, weight, addend);
+}
+
+}  // namespace prospect

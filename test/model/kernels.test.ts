@@ -1,0 +1,243 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { type AttentionForm, type Segment, segmentAttention } from '../../src/model/attention.ts'
+import type { Activation } from '../../src/model/config.ts'
+import { op } from '../../src/tensor/operators.ts'
+import { Generator } from '../../src/tensor/random.ts'
+import { scope } from '../../src/tensor/scope.ts'
+import type { Dtype, Tensor } from '../../src/tensor/tensor.ts'
+import * as plain from './plain.ts'
+
+// The kernels against compositions of libtorch's operators: outputs and gradients, on random shapes.
+
+let seed = 0
+function random(shape: number[], scale = 1): Tensor {
+  return op.normal(op.empty(shape, 'float32'), 0, scale, new Generator(seed++).index)
+}
+
+/** The largest difference, relative to the largest expected value. */
+function distance(actual: Tensor, expected: Tensor): number {
+  const [a, b] = [actual.detach().toArray(), expected.detach().toArray()]
+  expect(actual.shape).toEqual(expected.shape)
+  const most = b.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-3)
+  return a.reduce(
+    (worst, value, i) => (Number.isNaN(value) ? Number.NaN : Math.max(worst, Math.abs(value - b[i]!) / most)),
+    0,
+  )
+}
+
+type Run = (inputs: Tensor[]) => Tensor[]
+
+/**
+ * Runs a kernel in `dtype` and its composition in float32, on the same values, and compares outputs and the gradients of all inputs with
+ * random upstream gradients.
+ */
+function compare(kernel: Run, composition: Run, inputs: { tensor: Tensor; master?: boolean }[], dtype: Dtype): void {
+  const tolerance = dtype === 'float32' ? 1e-5 : 2e-2
+  const half = inputs.map(({ tensor, master }) => (master ? tensor : tensor.to(dtype)))
+  const own = half.map((tensor) => tensor.clone().withGrad())
+  const theirs = half.map((tensor) => tensor.to('float32').clone().withGrad())
+  const outputs = kernel(own)
+  const expected = composition(theirs)
+  const upstream = expected.map((output) => random(output.shape).to(dtype).to('float32'))
+  const weighed = (all: Tensor[]) =>
+    all.map((output, i) => output.to('float32').mul(upstream[i]!).sum()).reduce((sum, value) => sum.add(value))
+  for (const [i, output] of outputs.entries()) expect(distance(output, expected[i]!)).toBeLessThan(tolerance)
+  weighed(outputs).backward()
+  weighed(expected).backward()
+  for (const [i, input] of own.entries()) expect(distance(input.grad!, theirs[i]!.grad!)).toBeLessThan(tolerance)
+}
+
+const dtypes = fc.constantFrom<Dtype>('float32', 'bfloat16')
+const check = <T extends unknown[]>(property: fc.IProperty<T>, numRuns = 40) =>
+  fc.assert(property, { numRuns, seed: 1 })
+
+test('RMSNorm, plain and with the residual sum', () => {
+  const shapes = fc.tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 4, max: 80 })) // of one column the gradient is 0
+  check(
+    fc.property(
+      shapes,
+      dtypes,
+      fc.constantFrom(0 as const, 1 as const),
+      fc.boolean(),
+      ([rows, width], dtype, offset, residual) =>
+        scope(() => {
+          const inputs = [
+            { tensor: random([rows, width]) },
+            { tensor: random([width]), master: true },
+            ...(residual ? [{ tensor: random([rows, width]) }] : []),
+          ]
+          compare(
+            ([x, scale, delta]) =>
+              delta ? op.addRmsNorm(x!, delta, scale!, 1e-5, offset) : [op.rmsNorm(x!, scale!, 1e-5, offset)],
+            ([x, scale, delta]) => {
+              const total = delta ? x!.add(delta) : x!
+              const normed = plain.rmsNorm(total, scale!.add(offset), 1e-5)
+              return delta ? [total, normed] : [normed]
+            },
+            inputs,
+            dtype,
+          )
+        }),
+    ),
+  )
+})
+
+test('the norm of a float32 stream in the type of the products', () => {
+  scope(() => {
+    const [x, scale] = [random([5, 33]), random([33])]
+    const normed = op.rmsNorm(x, scale, 1e-6, 0, 'bfloat16')
+    expect(normed.dtype).toBe('bfloat16')
+    expect(distance(normed, plain.rmsNorm(x, scale, 1e-6))).toBeLessThan(1e-2)
+  })
+})
+
+test('rotary positions, of whole heads and of a part', () => {
+  const shapes = fc.record({
+    tokens: fc.integer({ min: 1, max: 20 }),
+    heads: fc.integer({ min: 1, max: 4 }),
+    groups: fc.integer({ min: 1, max: 3 }),
+    half: fc.integer({ min: 1, max: 24 }),
+    rest: fc.integer({ min: 0, max: 9 }),
+  })
+  check(
+    fc.property(shapes, dtypes, ({ tokens, heads, groups, half, rest }, dtype) =>
+      scope(() => {
+        const angles = random([tokens, 1, half])
+        const both = op.cat([angles, angles], 2)
+        const rotation = { cos: op.cos(both), sin: op.sin(both) }
+        const size = 2 * half + rest
+        compare(
+          ([queries, keys]) => op.rotaryEmbedding(queries!, keys!, rotation.cos, rotation.sin),
+          ([queries, keys]) => [plain.rotate(queries!, rotation), plain.rotate(keys!, rotation)],
+          [{ tensor: random([tokens, heads, size]) }, { tensor: random([tokens, groups, size]) }],
+          dtype,
+        )
+      }),
+    ),
+  )
+})
+
+test('gated activations, of two tensors and of two halves of one', () => {
+  const activations = fc.constantFrom<Activation>('silu', 'gelu', 'gelu_tanh', 'relu')
+  const shapes = fc.tuple(fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 70 }))
+  check(
+    fc.property(shapes, activations, dtypes, fc.boolean(), ([rows, width], activation, dtype, fused) =>
+      scope(() => {
+        const halves = (x: Tensor) => [x.narrow(1, 0, width), x.narrow(1, width, width)]
+        const inputs = fused ? [random([rows, 2 * width], 3)] : [random([rows, width], 3), random([rows, width], 3)]
+        const parts = (given: Tensor[]) => (fused ? halves(given[0]!) : given) as [Tensor, Tensor]
+        compare(
+          (given) => [op.gatedActivation(...parts(given), activation)],
+          (given) => [plain.gated(...parts(given), activation)],
+          inputs.map((tensor) => ({ tensor })),
+          dtype,
+        )
+      }),
+    ),
+  )
+})
+
+test('an unknown activation is named', () => {
+  scope(() => expect(() => op.gatedActivation(random([2, 2]), random([2, 2]), 'tanh' as 'silu')).toThrow(/got 'tanh'/))
+})
+
+/** Prompts with some completions each, as pack() lays them out; a completion may be a prompt of others. */
+const trees = fc
+  .array(
+    fc.record({
+      length: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 60, max: 140 })),
+      parent: fc.option(fc.nat(1000), { nil: null }),
+    }),
+    { minLength: 1, maxLength: 6 },
+  )
+  .map((nodes) => {
+    let start = 0
+    return nodes.map(({ length, parent }, i): Segment => {
+      const segment = { start, length, parent: parent === null || i === 0 ? -1 : parent % i }
+      start += length
+      return segment
+    })
+  })
+/** Only such trees as the composition knows: parents are roots. */
+const twoLevels = trees.map((segments) =>
+  segments.map((segment) =>
+    segment.parent >= 0 && segments[segment.parent]!.parent >= 0 ? { ...segment, parent: -1 } : segment,
+  ),
+)
+const heads = fc.record({
+  groups: fc.integer({ min: 1, max: 2 }),
+  shared: fc.integer({ min: 1, max: 3 }),
+  size: fc.integer({ min: 1, max: 40 }),
+})
+const forms = fc.record({
+  scale: fc.double({ min: 0.05, max: 0.5, noNaN: true }),
+  softCap: fc.option(fc.double({ min: 1, max: 20, noNaN: true })),
+  window: fc.option(fc.integer({ min: 1, max: 150 })),
+})
+
+function attentionInputs(tokens: number, { groups, shared, size }: { groups: number; shared: number; size: number }) {
+  return [groups * shared, groups, groups].map((count) => ({ tensor: random([tokens, count, size]) }))
+}
+
+test('segment attention', () => {
+  check(
+    fc.property(twoLevels, heads, forms, dtypes, (segments, head, form, dtype) =>
+      scope(() => {
+        const tokens = segments.reduce((sum, { length }) => sum + length, 0)
+        const run = (attention: ReturnType<typeof segmentAttention>) => (given: Tensor[]) => [
+          attention(0, given[0]!, given[1]!, given[2]!, form as AttentionForm),
+        ]
+        compare(
+          run(segmentAttention(segments)),
+          run(plain.plainAttention(segments)),
+          attentionInputs(tokens, head),
+          dtype,
+        )
+      }),
+    ),
+    60,
+  )
+})
+
+test('segment attention, a tree of any depth, is that of each path by itself', () => {
+  check(
+    fc.property(trees, heads, forms, (segments, head, form) =>
+      scope(() => {
+        const tokens = segments.reduce((sum, { length }) => sum + length, 0)
+        const inputs = attentionInputs(tokens, head).map(({ tensor }) => tensor) as [Tensor, Tensor, Tensor]
+        const together = segmentAttention(segments)(0, ...inputs, form)
+        for (const segment of segments) {
+          const path: Segment[] = []
+          for (let at: Segment | undefined = segment; at; at = segments[at.parent]) path.unshift(at)
+          const part = (x: Tensor) =>
+            op.cat(
+              path.map(({ start, length }) => x.narrow(0, start, length)),
+              0,
+            )
+          const length = path.reduce((sum, part) => sum + part.length, 0)
+          const alone = plain.plainAttention([{ start: 0, length, parent: -1 }])
+          const [queries, keys, values] = inputs.map(part) as [Tensor, Tensor, Tensor]
+          const expected = alone(0, queries, keys, values, form).narrow(0, length - segment.length, segment.length)
+          expect(distance(together.narrow(0, segment.start, segment.length), expected)).toBeLessThan(1e-5)
+        }
+      }),
+    ),
+    20,
+  )
+})
+
+test('segments that leave the stream, or do not cover it, are refused', () => {
+  scope(() => {
+    const inputs = attentionInputs(4, { groups: 1, shared: 1, size: 4 }).map(({ tensor }) => tensor) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ]
+    const form = { scale: 1, softCap: null, window: null }
+    const attend = (segments: Segment[]) => segmentAttention(segments)(0, ...inputs, form)
+    expect(() => attend([{ start: 2, length: 3, parent: -1 }])).toThrow(/leaves its stream of 4 tokens/)
+    expect(() => attend([{ start: 0, length: 3, parent: -1 }])).toThrow(/cover 3 of 4/)
+    expect(() => attend([{ start: 0, length: 4, parent: 0 }])).toThrow(/does not come before it/)
+  })
+})
