@@ -24,7 +24,7 @@ export class KnownPrompts {
 
 /**
  * Summed completion log-probabilities of sequences, without gradient: [sequences] float32, by the order given (not by `row`).
- * `weights` from Decoder.computeWeights(). Prompts in `known` are not computed again.
+ * `weights` from Decoder.computeWeights(). Prompts in `known` are not computed again; where one pass is enough, its own prompts go to `keep`.
  */
 export function sequenceLogps(
   decoder: Decoder,
@@ -32,9 +32,12 @@ export function sequenceLogps(
   sequences: readonly Sequence[],
   tokenBudget: number,
   known?: KnownPrompts | null,
+  keep?: KnownPrompts,
 ): Float32Array {
   const result = new Float32Array(sequences.length)
-  for (const batch of indexedMicroBatches(sequences, tokenBudget)) passInto(result, decoder, weights, batch, known)
+  const batches = indexedMicroBatches(sequences, tokenBudget)
+  for (const batch of batches)
+    passInto(result, decoder, weights, batch, packWith(batch, known, batches.length === 1 ? keep : undefined))
   return result
 }
 
@@ -45,10 +48,12 @@ export function sequenceTokenLogps(
   sequences: readonly Sequence[],
   tokenBudget: number,
   known?: KnownPrompts | null,
+  keep?: KnownPrompts,
 ): Float32Array[] {
   const result: Float32Array[] = new Array(sequences.length)
-  for (const batch of indexedMicroBatches(sequences, tokenBudget)) {
-    const packed = packWith(batch, known)
+  const batches = indexedMicroBatches(sequences, tokenBudget)
+  for (const batch of batches) {
+    const packed = packWith(batch, known, batches.length === 1 ? keep : undefined)
     const logps = scope(() => noGrad(() => decoder.tokenLogps(weights, packed).toArray()))
     let offset = 0
     for (const row of packed.rows) {
@@ -91,8 +96,12 @@ function indexedMicroBatches(sequences: readonly Sequence[], tokenBudget: number
   )
 }
 
-function packWith(batch: readonly Sequence[], known?: KnownPrompts | null): Packed & { context?: LayerKeys } {
-  return known ? { ...pack(batch, known.starts), context: known.keys } : pack(batch)
+type Stream = Packed & { context?: LayerKeys; keep?: LayerKeys }
+
+function packWith(batch: readonly Sequence[], known?: KnownPrompts | null, keep?: KnownPrompts): Stream {
+  const packed: Stream =
+    known && known.starts.size > 0 ? { ...pack(batch, known.starts), context: known.keys } : pack(batch)
+  return keep ? keep.keeping(packed) : packed
 }
 
 function passInto(
@@ -100,9 +109,8 @@ function passInto(
   decoder: Decoder,
   weights: Parameters,
   batch: readonly Sequence[],
-  known?: KnownPrompts | null,
+  packed: Stream,
 ): void {
-  const packed = packWith(batch, known)
   const logps = scope(() => noGrad(() => decoder.completionLogps(weights, packed, batch.length).toArray()))
   packed.rows.forEach((row, i) => {
     result[row] = logps[i]!

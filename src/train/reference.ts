@@ -3,7 +3,7 @@ import type { Sequence } from '../data/types.ts'
 import type { Decoder } from '../model/decoder.ts'
 import type { Parameters } from '../model/layers.ts'
 import { mismatchedSequences, pairKey, pairsOf, type ReferenceLogps } from './batches.ts'
-import { sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
+import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
 import { type Answers, type Pair, ReferenceFile, type ReferenceJob } from './reference-cache.ts'
 import type { Progress } from './run.ts'
 import { sequencesOf } from './step.ts'
@@ -78,14 +78,15 @@ async function compute(
         signal?.throwIfAborted()
         const fresh = plan.batch(step).rows.filter((index) => Number.isNaN(answers.rows[index]))
         const due = dueAt.get(step) ?? []
-        const logps = (sequences: Sequence[]) => logpsOf(job, decoder, weights, sequences)
-        const ofRows = logps(sequencesOf(fresh.map((index) => examples[index]!)))
-        const ofPairs = logps(
-          mismatchedSequences(
-            examples,
-            due.map((position) => pairs[position]!),
-          ),
+        const rows = sequencesOf(fresh.map((index) => examples[index]!))
+        const mismatched = mismatchedSequences(
+          examples,
+          due.map((position) => pairs[position]!),
         )
+        const [ofRows, ofPairs] = sharingPrompts((known) => [
+          logpsOf(job, decoder, weights, rows, null, known),
+          logpsOf(job, decoder, weights, mismatched, known),
+        ])
         fill(answers.rows, answers.rowTokens, fresh, ofRows)
         fill(answers.pairs, answers.pairTokens, due, ofPairs)
         done += fresh.length + due.length
@@ -100,6 +101,16 @@ async function compute(
   }
 }
 
+/** Mismatched completions read the prompts of the rows' pass, as in a training step. */
+function sharingPrompts<R>(work: (known: KnownPrompts) => R): R {
+  const known = new KnownPrompts()
+  try {
+    return work(known)
+  } finally {
+    known.dispose()
+  }
+}
+
 interface Logps {
   sums: Float32Array
   tokens: Float32Array[] | null
@@ -110,9 +121,11 @@ function logpsOf(
   decoder: Decoder,
   weights: Parameters,
   sequences: readonly Sequence[],
+  known: KnownPrompts | null,
+  keep?: KnownPrompts,
 ): Logps {
-  if (!needed) return { sums: sequenceLogps(decoder, weights, sequences, microBatchTokens), tokens: null }
-  const tokens = sequenceTokenLogps(decoder, weights, sequences, microBatchTokens)
+  if (!needed) return { sums: sequenceLogps(decoder, weights, sequences, microBatchTokens, known, keep), tokens: null }
+  const tokens = sequenceTokenLogps(decoder, weights, sequences, microBatchTokens, known, keep)
   return { sums: tokenSums(tokens), tokens }
 }
 
