@@ -159,6 +159,13 @@ Napi::Value mapFile(const Napi::CallbackInfo& info) {
   return Napi::External<std::shared_ptr<Mapping>>::New(info.Env(), mapping, [](Napi::Env, std::shared_ptr<Mapping>* held) { delete held; });
 }
 
+/// mappedBytes(mapping): the file as an ArrayBuffer over the same pages, which keeps the mapping alive.
+Napi::Value mappedBytes(const Napi::CallbackInfo& info) {
+  const auto& mapping = *info[0].As<Napi::External<std::shared_ptr<Mapping>>>().Data();
+  auto* held = new std::shared_ptr<Mapping>(mapping);  // freed by the finalizer
+  return Napi::ArrayBuffer::New(info.Env(), mapping->data(), mapping->size(), [held](Napi::Env, void*) { delete held; });
+}
+
 /// mappedTensor(mapping, offset, shape, dtype): shares the file's pages; written pages are copied, never stored.
 Napi::Value mappedTensor(const Napi::CallbackInfo& info) {
   const auto& mapping = *info[0].As<Napi::External<std::shared_ptr<Mapping>>>().Data();
@@ -276,7 +283,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
 #define DEFINE(name) define<name>(env, exports, #name, environment)
   DEFINE(operatorIndex); DEFINE(operatorSchema);
   DEFINE(drop); DEFINE(live); DEFINE(shape); DEFINE(dtype); DEFINE(device); DEFINE(item); DEFINE(fromBytes); DEFINE(toBytes);
-  DEFINE(mapFile); DEFINE(mappedTensor);
+  DEFINE(mapFile); DEFINE(mappedBytes); DEFINE(mappedTensor);
   DEFINE(setRequiresGrad); DEFINE(requiresGrad); DEFINE(grad); DEFINE(setGrad); DEFINE(backward); DEFINE(gradMode);
   DEFINE(generator); DEFINE(generatorState); DEFINE(setGeneratorState);
   DEFINE(threads); DEFINE(memory); DEFINE(resetPeakMemory); DEFINE(emptyCachedMemory); DEFINE(profile); DEFINE(engine);

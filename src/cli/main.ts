@@ -9,6 +9,7 @@ interface CommandModule {
 /** A command's file is loaded where it is named, and loads libtorch where it is run: help answers at once. */
 const commands: Record<string, { summary: string; load: () => Promise<CommandModule> }> = {
   train: { summary: 'align a model with feedback', load: () => import('./train.ts') },
+  data: { summary: 'see, check and convert feedback', load: () => import('./data.ts') },
   generate: { summary: 'answer prompts with a model', load: () => import('./generate.ts') },
   export: {
     summary: 'write a model as a GGUF file for llama.cpp, or upload it to the hub',

@@ -1,10 +1,17 @@
 import { Argument, type Command } from 'commander'
+import { convertOptions, inspectOptions } from '../data/options.ts'
 import { exportOptions } from '../export/options.ts'
 import { generateOptions } from '../infer/options.ts'
 import { trainOptions } from '../train/options.ts'
 import { jsonSchemaOf } from './reference.ts'
 
-export const tables = { train: trainOptions, generate: generateOptions, export: exportOptions }
+export const tables = {
+  train: trainOptions,
+  'data inspect': inspectOptions,
+  'data convert': convertOptions,
+  generate: generateOptions,
+  export: exportOptions,
+}
 
 export function configure(command: Command): void {
   command.addArgument(new Argument('[command]', 'whose --config file').choices(Object.keys(tables)).default('train'))

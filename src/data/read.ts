@@ -1,33 +1,56 @@
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { gunzipSync } from 'node:zlib'
-import { rowsOf } from './shapes.ts'
+import { statSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
+import { keyOf, LabelError, Labels, type Verdict } from './labels.ts'
+import { brief, DataError } from './origin.ts'
+import { fieldsOf, shapeOf, shapes } from './shapes/index.ts'
+import { isObject } from './shapes/messages.ts'
+import type { Fields, Found, RankedUse, Shape, ShapeContext, ShapeReader } from './shapes/shape.ts'
+import { fileHash } from './source/bytes.ts'
+import { filesOf, type Places } from './source/files.ts'
+import { type RawRecord, type RecordOptions, RecordReader } from './source/records.ts'
+import { type ThresholdSpec, thresholdOf } from './threshold.ts'
 import type { FeedbackRow, Origin } from './types.ts'
 
-/** A row that cannot be used: the message names file, line, what is wrong and what to do. */
-export class DataError extends Error {
-  constructor({ file, line }: Origin, problem: string) {
-    super(`${file}:${line}: ${problem}`)
-  }
-}
+export { DataError } from './origin.ts'
 
-export interface ReadOptions {
+export interface ReadOptions extends RecordOptions, Places {
   /** A row that cannot be used ends the reading, or is skipped and counted. */
   onBadRow: 'error' | 'skip'
   /** Whether rows must say thumbs up or down. Without labels all rows are desirable. */
   needLabels: boolean
+  /** Which column stands for which field: `{prompt: 'question', label: 'feedback.thumb'}`. */
+  map?: Readonly<Record<string, string>>
+  /** Name of the only shape that records may have; detected for each record where not given. */
+  shape?: string
+  /** What labels mean that are not known by themselves. */
+  labels?: ReadonlyMap<string, Verdict>
+  threshold?: ThresholdSpec
+  ranked?: RankedUse
+  scoreName?: string
+  minScoreRatio?: number
+  maxPairsPerPrompt?: number
+  groupColumn?: string
 }
 
-/** What was read of one file. */
+/** What was read of one file. Every record is in `used`, in `leftOut`, or in `skipped`. */
 export interface FileFacts {
   file: string
   /** Of the file's bytes. */
   sha256: string
+  records: number
+  /** Records that gave rows. */
+  used: number
   rows: number
   desirable: number
   undesirable: number
-  /** Lines that held a pair and so gave two rows. */
+  /** Comparisons, each of which gave two rows. */
   pairs: number
+  /** Records by their shape. */
+  shapes: Record<string, number>
+  /** Records that gave no rows for a reason that is no fault, and how many. */
+  leftOut: Record<string, number>
+  /** Records of which a part was left out. */
+  partlyLeftOut: Record<string, number>
   skipped: number
   /** The first few reasons. */
   skippedBecause: string[]
@@ -35,89 +58,259 @@ export interface FileFacts {
 
 const reasonsKept = 10
 
-/** Reads feedback from JSONL files, gzipped or not. Throws DataError for a row that cannot be used, and for a file without rows. */
+/** Reads feedback of any kind into memory. Throws DataError for a row that cannot be used, and for a file without rows. */
 export async function readFeedback(
-  files: readonly string[],
+  sources: readonly string[],
   options: ReadOptions,
 ): Promise<{ rows: FeedbackRow[]; facts: { files: FileFacts[] } }> {
+  const reader = await openFeedback(sources, options)
   const rows: FeedbackRow[] = []
-  const facts: FileFacts[] = []
-  for (const file of files) facts.push(readFile(file, options, rows))
-  return { rows, facts: { files: facts } }
+  for await (const batch of reader.batches()) rows.push(...batch)
+  return { rows, facts: { files: reader.facts } }
 }
 
-function readFile(file: string, { onBadRow, needLabels }: ReadOptions, into: FeedbackRow[]): FileFacts {
-  const bytes = readBytes(file)
-  const sha256 = createHash('sha256').update(bytes).digest('hex')
-  const facts: FileFacts = {
-    file,
-    sha256,
-    rows: 0,
-    desirable: 0,
-    undesirable: 0,
-    pairs: 0,
-    skipped: 0,
-    skippedBecause: [],
+/** Opens feedback for reading a batch at a time: what is in memory does not grow with the data. */
+export async function openFeedback(sources: readonly string[], options: ReadOptions): Promise<FeedbackReader> {
+  const files = await filesOf(sources, options)
+  const hashes: string[] = []
+  for (const file of files) hashes.push(await fileHash(file))
+  const threshold = options.threshold ? thresholdOf(options.threshold, await scoresIn(files, options)) : null
+  const records = new RecordReader(files, options)
+  await records.prepare()
+  return new FeedbackReader(files, hashes, options, records, threshold)
+}
+
+/** Reads files in order, record by record. */
+export class FeedbackReader {
+  readonly files: readonly string[]
+  readonly hashes: readonly string[]
+  /** What was read so far, a file each. */
+  readonly facts: FileFacts[] = []
+  readonly records: RecordReader
+  readonly #options: ReadOptions
+  readonly #threshold: ShapeContext['threshold']
+  #pairs = 0
+  /** Size of all files, and how much of it was read. */
+  readonly bytes: number
+  get bytesRead(): number {
+    return this.records.counter.bytes
   }
-  for (const { bytes: lineBytes, line } of linesOf(unpacked(bytes, file))) {
-    const origin = { file, line }
-    try {
-      const text = decoded(lineBytes)
-      if (text === '') continue
-      const found = rowsOf(parsed(text), needLabels)
-      if (found.length === 2) facts.pairs++
-      for (const row of found) into.push({ ...row, origin })
-      facts.rows += found.length
-      for (const { label } of found) facts[label ? 'desirable' : 'undesirable']++
-    } catch (error) {
-      const wrong = new DataError(origin, (error as Error).message)
-      if (onBadRow === 'error') throw wrong
-      facts.skipped++
-      if (facts.skippedBecause.length < reasonsKept) facts.skippedBecause.push(wrong.message)
+
+  constructor(
+    files: readonly string[],
+    hashes: readonly string[],
+    options: ReadOptions,
+    records: RecordReader,
+    threshold: ShapeContext['threshold'],
+  ) {
+    this.files = files
+    this.hashes = hashes
+    this.records = records
+    this.bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
+    this.#options = options
+    this.#threshold = threshold
+  }
+
+  /** All rows, a few hundred at a time. Gives other work a turn between batches. */
+  async *batches(): AsyncGenerator<FeedbackRow[]> {
+    for (const [i, file] of this.files.entries()) {
+      const facts = emptyFacts(file, this.hashes[i]!)
+      this.facts.push(facts)
+      const reading = new FileReading(facts, this.#options, this.#context())
+      for await (const records of this.records.of(file)) {
+        const rows = reading.read(records)
+        if (rows.length > 0) yield rows
+        await setImmediate()
+      }
+      const rest = reading.end()
+      if (rest.length > 0) yield rest
+      if (facts.rows === 0) this.#refuseEmpty(facts)
     }
   }
-  if (facts.rows > 0) return facts
-  const why = facts.skipped > 0 ? `all ${facts.skipped} were skipped: ${facts.skippedBecause[0]}` : 'the file is empty'
-  throw new Error(`${file}: no rows; ${why}`)
-}
 
-function readBytes(file: string): Buffer {
-  try {
-    return readFileSync(file)
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new Error(code === 'ENOENT' ? `${file}: no such file` : `${file}: ${message}`)
+  /** A file of which nothing was chosen is no mistake; one that has nothing is. */
+  #refuseEmpty(facts: FileFacts): void {
+    const { where, sample, limit } = this.#options
+    if (facts.records === 0 && (sample !== undefined || limit !== undefined)) return
+    throw new Error(`${facts.file}: no rows; ${whyEmpty(facts, where)}`)
+  }
+
+  #context(): ShapeContext {
+    const { labels, needLabels, ranked, scoreName, minScoreRatio, maxPairsPerPrompt, groupColumn } = this.#options
+    return {
+      labels: new Labels(labels),
+      needLabels,
+      threshold: this.#threshold,
+      ranked: ranked ?? 'best-worst',
+      minScoreRatio: minScoreRatio ?? 2,
+      maxPairsPerPrompt: maxPairsPerPrompt ?? 5,
+      nextPair: () => this.#pairs++,
+      ...(scoreName !== undefined && { scoreName }),
+      ...(groupColumn !== undefined && { groupColumn }),
+    }
   }
 }
 
-/** Gzip is known by its first two bytes, whatever the name. */
-function unpacked(bytes: Buffer, file: string): Buffer {
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes
-  try {
-    return gunzipSync(bytes)
-  } catch (error) {
-    throw new Error(`${file}: damaged gzip: ${(error as Error).message}`)
+function whyEmpty(facts: FileFacts, where: string | undefined): string {
+  const [reason] = Object.keys(facts.leftOut)
+  if (facts.skipped > 0) return `all ${facts.skipped} were skipped: ${facts.skippedBecause[0]}`
+  if (reason !== undefined) return `all ${facts.records} records were left out: ${reason}`
+  return where === undefined ? 'the file is empty' : `no record satisfies --where ${JSON.stringify(where)}`
+}
+
+function emptyFacts(file: string, sha256: string): FileFacts {
+  const counts = { records: 0, used: 0, rows: 0, desirable: 0, undesirable: 0, pairs: 0 }
+  return { file, sha256, ...counts, shapes: {}, leftOut: {}, partlyLeftOut: {}, skipped: 0, skippedBecause: [] }
+}
+
+/** One file being read. */
+class FileReading {
+  readonly #facts: FileFacts
+  readonly #options: ReadOptions
+  readonly #context: ShapeContext
+  readonly #readers = new Map<Shape, ShapeReader>()
+  /** Set at the first label that is none: from there on only the values of labels are gathered. */
+  #unknownLabels: UnknownLabels | null = null
+  #lastPair = -1
+  #last: Origin | null = null
+
+  constructor(facts: FileFacts, options: ReadOptions, context: ShapeContext) {
+    this.#facts = facts
+    this.#options = options
+    this.#context = context
+  }
+
+  read(records: readonly RawRecord[]): FeedbackRow[] {
+    return records.flatMap((record) => this.#readOne(record))
+  }
+
+  #readOne(record: RawRecord): FeedbackRow[] {
+    const { origin } = record
+    this.#last = origin
+    try {
+      if ('problem' in record) throw new Error(record.problem)
+      const values = expanded(parsed(record.text), origin)
+      if (values.length === 1) return this.#one(values[0], origin)
+      return values.flatMap((value) => {
+        try {
+          return this.#one(value, origin)
+        } catch (error) {
+          return this.#fault(origin, error as Error)
+        }
+      })
+    } catch (error) {
+      return this.#fault(origin, error as Error)
+    }
+  }
+
+  #one(value: unknown, origin: Origin): FeedbackRow[] {
+    const fields = mapped(fieldsOf(value), this.#options.map)
+    const shape = this.#shapeFor(fields)
+    const found = this.#readerOf(shape).read(fields)
+    this.#facts.records++
+    this.#facts.shapes[shape.name] = (this.#facts.shapes[shape.name] ?? 0) + 1
+    return this.#rows(found, origin)
+  }
+
+  #rows({ rows, leftOut }: Found, origin: Origin): FeedbackRow[] {
+    const facts = this.#facts
+    if (rows.length > 0) facts.used++
+    if (leftOut !== undefined) {
+      const where = rows.length > 0 ? facts.partlyLeftOut : facts.leftOut
+      where[leftOut] = (where[leftOut] ?? 0) + 1
+    }
+    return rows.map((row) => this.#counted(row, origin))
+  }
+
+  #counted(row: Found['rows'][number], origin: Origin): FeedbackRow {
+    const facts = this.#facts
+    facts.rows++
+    facts[row.label ? 'desirable' : 'undesirable']++
+    if (row.pair !== undefined && row.pair !== this.#lastPair) {
+      this.#lastPair = row.pair
+      facts.pairs++
+    }
+    return { ...row, origin }
+  }
+
+  #shapeFor(fields: Fields): Shape {
+    const { shape } = this.#options
+    return shape === undefined ? shapeOf(fields) : shapes.find(({ name }) => name === shape)!
+  }
+
+  #readerOf(shape: Shape): ShapeReader {
+    const known = this.#readers.get(shape)
+    if (known) return known
+    const reader = shape.reader(this.#context)
+    this.#readers.set(shape, reader)
+    return reader
+  }
+
+  #fault(origin: Origin, error: Error): FeedbackRow[] {
+    if (error instanceof LabelError && error.fatal) throw new DataError(origin, error.message)
+    if (this.#options.onBadRow === 'error') {
+      if (!(error instanceof LabelError)) {
+        if (this.#unknownLabels) return []
+        throw new DataError(origin, error.message)
+      }
+      this.#unknownLabels ??= new UnknownLabels(origin, error)
+      this.#unknownLabels.add(error.value)
+      if (this.#unknownLabels.seen > 200_000) throw this.#unknownLabels.error()
+      return []
+    }
+    const facts = this.#facts
+    facts.records++
+    facts.skipped++
+    if (facts.skippedBecause.length < reasonsKept)
+      facts.skippedBecause.push(new DataError(origin, error.message).message)
+    return []
+  }
+
+  /** Rows that a shape held back. Throws where labels were found that say neither up nor down. */
+  end(): FeedbackRow[] {
+    if (this.#unknownLabels) throw this.#unknownLabels.error()
+    const held = [...this.#readers.values()].flatMap((reader) => reader.end?.() ?? [])
+    return held.flatMap((found) => found.rows.map((row) => this.#counted(row, this.#last!)))
   }
 }
 
-/** Lines with their numbers. Only line feeds end a line: JSON may hold Unicode's other separators. */
-function* linesOf(bytes: Buffer): Generator<{ bytes: Buffer; line: number }> {
-  let line = 1
-  for (let start = 0; start < bytes.length; line++) {
-    const feed = bytes.indexOf(10, start)
-    const end = feed < 0 ? bytes.length : feed
-    yield { bytes: bytes.subarray(start, end), line }
-    start = end + 1
+/** The values of labels that say neither up nor down: all of a file's, so that the user can map them at once. */
+class UnknownLabels {
+  readonly #origin: Origin
+  readonly #first: LabelError
+  readonly #counts = new Map<string, number>()
+
+  constructor(origin: Origin, first: LabelError) {
+    this.#origin = origin
+    this.#first = first
   }
-}
 
-const decoder = new TextDecoder('utf-8', { fatal: true }) // drops a byte order mark
+  seen = 0
 
-function decoded(line: Buffer): string {
-  try {
-    return decoder.decode(line).trim()
-  } catch {
-    throw new Error('not UTF-8; convert the file, for example with: iconv -f latin1 -t utf-8')
+  add(value: unknown): void {
+    this.seen++
+    const text = keyOf(value) ?? brief(value)
+    if (this.#counts.size < 50 || this.#counts.has(text)) this.#counts.set(text, (this.#counts.get(text) ?? 0) + 1)
+  }
+
+  error(): DataError {
+    const { message, value } = this.#first
+    const missing = value === undefined || value === null || value === ''
+    if (missing && this.#counts.size === 1)
+      return new DataError(this.#origin, `${message}; name the column with --map label=<column>`)
+    const values = [...this.#counts].sort((a, b) => b[1] - a[1])
+    const shown = values.slice(0, 20).map(([text, count]) => `${JSON.stringify(text)} (${count})`)
+    const numbers = values.every(([text]) => text !== '' && Number.isFinite(Number(text)))
+    const fix = numbers
+      ? 'for scores, say where thumbs up begins: --threshold <number>'
+      : `say what they mean, for example: --labels ${values
+          .slice(0, 2)
+          .map(([text]) => `${text}=skip`)
+          .join(',')}`
+    return new DataError(
+      this.#origin,
+      `${message}; found in this file: ${shown.join(', ')}${values.length > 20 ? ' ...' : ''}; ${fix}`,
+    )
   }
 }
 
@@ -126,5 +319,61 @@ function parsed(text: string): unknown {
     return JSON.parse(text)
   } catch (error) {
     throw new Error(`not JSON: ${(error as Error).message}; a row is one JSON object on one line`)
+  }
+}
+
+/** APIs answer with their rows in one object: {"data": [...], "meta": ...}. */
+function expanded(value: unknown, { line, unit }: Origin): unknown[] {
+  if (line !== 1 || unit === 'row' || !isObject(value)) return [value]
+  for (const key of ['data', 'runs', 'traces', 'rows', 'records', 'examples']) {
+    const list = value[key]
+    if (Array.isArray(list) && list.length > 0 && list.every(isObject) && !shapes.some((shape) => shape.matches(value)))
+      return list
+  }
+  return [value]
+}
+
+function mapped(fields: Fields, map: ReadOptions['map']): Fields {
+  if (!map) return fields
+  const result = { ...fields }
+  for (const [field, column] of Object.entries(map)) {
+    const value = valueAt(fields, column)
+    if (value === undefined && !(column in fields))
+      throw new Error(`--map ${field}=${column}: the row has no ${column}; it has ${Object.keys(fields).join(', ')}`)
+    result[field] = value
+  }
+  return result
+}
+
+function valueAt(fields: Fields, path: string): unknown {
+  if (path in fields) return fields[path]
+  return path
+    .split('.')
+    .reduce<unknown>(
+      (value, key) => (isObject(value) || Array.isArray(value) ? (value as Fields)[key] : undefined),
+      fields,
+    )
+}
+
+/** All scores, for thresholds that are drawn from them. Records that cannot be read are named when they are read for good. */
+async function scoresIn(files: readonly string[], options: ReadOptions): Promise<Float64Array> {
+  if (options.threshold?.kind === 'number') return new Float64Array()
+  const records = new RecordReader(files, options)
+  await records.prepare()
+  const scores: number[] = []
+  for (const file of files) {
+    for await (const batch of records.of(file)) for (const record of batch) scores.push(...scoresOf(record, options))
+  }
+  return Float64Array.from(scores)
+}
+
+function scoresOf(record: RawRecord, { map, shape }: ReadOptions): number[] {
+  try {
+    if ('problem' in record) return []
+    const fields = mapped(fieldsOf(JSON.parse(record.text)), map)
+    const known = shape === undefined ? shapeOf(fields) : shapes.find(({ name }) => name === shape)
+    return known?.scores?.(fields) ?? []
+  } catch {
+    return []
   }
 }

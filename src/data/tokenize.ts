@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import { Random } from './random.ts'
-import { DataError } from './read.ts'
+import type { TemplateOptions } from './chat-template.ts'
+import { HashNumbering } from './columns.ts'
+import { DataError, originText } from './origin.ts'
+import { heldOutRows } from './split.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Example, FeedbackRow, Message } from './types.ts'
 
@@ -10,6 +12,8 @@ export interface TokenizeOptions {
   maxLength: number
   /** Longest prompt, in tokens, where the row is over `maxLength`. */
   maxPromptLength: number
+  /** Where a prompt that is too long is cut: at its start (default), or its end. */
+  cut?: 'prompt-start' | 'prompt-end'
   /** A row that would be cut or skipped is an error. */
   strict: boolean
   /** A row that cannot be tokenised ends the work, or is skipped and counted. */
@@ -33,61 +37,55 @@ export interface TokenizeFacts {
 
 const kept = 10
 
+export function emptyTokenizeFacts(): TokenizeFacts {
+  return { promptsCut: 0, completionsCut: 0, cut: [], skipped: 0, skippedBecause: [] }
+}
+
 /** Rows as the model sees them. Cuts and skips are counted; nothing else is changed or left out. */
 export async function tokenizeRows(
   rows: readonly FeedbackRow[],
   tokenizer: Tokenizer,
   options: TokenizeOptions,
 ): Promise<{ examples: Example[]; facts: { tokenizing: TokenizeFacts } }> {
-  const facts: TokenizeFacts = { promptsCut: 0, completionsCut: 0, cut: [], skipped: 0, skippedBecause: [] }
-  const prompts = new Numbering()
-  const completions = new Numbering()
-  const pairs = new Numbering()
+  const facts = emptyTokenizeFacts()
+  const prompts = new HashNumbering()
+  const completions = new HashNumbering()
+  const numberOf = (numbering: HashNumbering, ids: Int32Array) =>
+    numbering.of(createHash('sha256').update(ids).digest())
   const examples: Example[] = []
   for (const [i, row] of rows.entries()) {
     if (i % 500 === 0) {
       options.progress?.(i, rows.length)
       await setImmediate()
     }
-    const tokens = tokensOrSkip(row, tokenizer, options, facts)
+    const tokens = tokenizeRow(row, tokenizer, options, facts)
     if (!tokens) continue
     const { prompt, completion } = tokens
-    const groups = { promptGroup: prompts.of(prompt), completionGroup: completions.of(completion) }
-    const { origin, label: desirable, weight } = row
     examples.push({
       index: examples.length,
-      ...groups,
+      promptGroup: numberOf(prompts, prompt),
+      completionGroup: numberOf(completions, completion),
       prompt,
       completion,
-      desirable,
-      ...(weight !== undefined && { weight }),
-      ...(row.paired && { pair: pairs.of(`${origin.file}:${origin.line}`) }),
-      origin,
+      desirable: row.label,
+      origin: row.origin,
+      ...(row.weight !== undefined && { weight: row.weight }),
+      ...(row.pair !== undefined && { pair: row.pair }),
     })
   }
   options.progress?.(rows.length, rows.length)
   return { examples, facts: { tokenizing: facts } }
 }
 
-/** Gives equal token ids, or texts, equal numbers. */
-class Numbering {
-  readonly #numbers = new Map<string, number>()
-
-  of(ids: Int32Array | string): number {
-    const key = createHash('sha256').update(ids).digest('base64') // shorter than the ids, which may be thousands
-    const known = this.#numbers.get(key)
-    if (known !== undefined) return known
-    this.#numbers.set(key, this.#numbers.size)
-    return this.#numbers.size - 1
-  }
-}
-
-interface Tokens {
+export interface Tokens {
   prompt: Int32Array
   completion: Int32Array
+  promptCut: boolean
+  completionCut: boolean
 }
 
-function tokensOrSkip(
+/** A row's tokens, cut to length; null for a row that is skipped. Counts into `facts`. Throws DataError where skipping is not allowed. */
+export function tokenizeRow(
   row: FeedbackRow,
   tokenizer: Tokenizer,
   options: TokenizeOptions,
@@ -107,25 +105,29 @@ function tokensOrSkip(
   }
 }
 
-function tokensOf({ prompt, completion }: FeedbackRow, tokenizer: Tokenizer): Tokens {
+type WholeTokens = Pick<Tokens, 'prompt' | 'completion'>
+
+/** A row's tokens before anything is cut. */
+export function tokensOf({ prompt, completion, tools }: FeedbackRow, tokenizer: Tokenizer): WholeTokens {
   if (typeof prompt === 'string') {
     const text = typeof completion === 'string' ? completion : onlyText(completion)
     const reply = tokenizer.encode(text, { continues: true })
     return { prompt: encodePrompt(prompt, tokenizer), completion: closed(reply, tokenizer) }
   }
   const turns = typeof completion === 'string' ? [{ role: 'assistant', content: completion }] : completion
-  const before = tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true })
-  const whole = tokenizer.applyChatTemplate([...prompt, ...turns])
+  const withTools = tools && { tools: tools as TemplateOptions['tools'] }
+  const before = tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true, ...withTools })
+  const whole = tokenizer.applyChatTemplate([...prompt, ...turns], { ...withTools })
   if (!whole.startsWith(before)) {
     throw new Error(
       "the chat template renders the prompt differently when the reply follows, so the reply's tokens are not known",
     )
   }
   const reply = tokenizer.encode(whole.slice(before.length), { continues: true })
-  return { prompt: encodePrompt(prompt, tokenizer), completion: closed(endedAtEos(reply, tokenizer), tokenizer) }
+  return { prompt: encodeText(before, tokenizer, false), completion: closed(endedAtEos(reply, tokenizer), tokenizer) }
 }
 
-function controlled({ prompt, completion }: Tokens, text: string, tokenizer: Tokenizer): Tokens {
+function controlled({ prompt, completion }: WholeTokens, text: string, tokenizer: Tokenizer): WholeTokens {
   return { prompt: withControl(prompt, text, tokenizer), completion }
 }
 
@@ -147,8 +149,12 @@ function onlyText(completion: readonly Message[]): string {
  */
 export function encodePrompt(prompt: string | readonly Message[], tokenizer: Tokenizer): Int32Array {
   const text = typeof prompt === 'string' ? prompt : tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true })
+  return encodeText(text, tokenizer, typeof prompt === 'string')
+}
+
+function encodeText(text: string, tokenizer: Tokenizer, withBos: boolean): Int32Array {
   const ids = tokenizer.encode(text)
-  const needsBos = tokenizer.bos !== null && ids[0] !== tokenizer.bos && typeof prompt === 'string'
+  const needsBos = withBos && tokenizer.bos !== null && ids[0] !== tokenizer.bos
   const result = needsBos ? Int32Array.of(tokenizer.bos!, ...ids) : ids
   if (result.length === 0) throw new Error('the prompt has no tokens')
   return result
@@ -168,35 +174,41 @@ function closed(ids: Int32Array, { eos, eosIds }: Tokenizer): Int32Array {
   return eos === null ? ids : Int32Array.of(...ids, eos)
 }
 
-/** Too long: first the prompt loses its beginning (but BOS stays), down to `maxPromptLength`; then the completion its end. */
+/** Too long: first the prompt loses its beginning (but BOS stays) or its end, down to `maxPromptLength`; then the completion its end. */
 function cutToLength(
-  tokens: Tokens,
+  tokens: WholeTokens,
   bos: number | null,
   { origin }: FeedbackRow,
   options: TokenizeOptions,
   facts: TokenizeFacts,
 ): Tokens {
   let { prompt, completion } = tokens
-  const { maxLength, maxPromptLength, strict } = options
+  const { maxLength, maxPromptLength, strict, cut = 'prompt-start' } = options
   const length = prompt.length + completion.length
-  if (length <= maxLength) return tokens
+  if (length <= maxLength) return { ...tokens, promptCut: false, completionCut: false }
   if (maxLength < 2)
     throw new DataError(origin, `--max-length ${maxLength} leaves no room for a prompt and a completion`)
   if (strict)
     throw new DataError(origin, `the row has ${length} tokens, over --max-length ${maxLength}, and --strict is set`)
   const promptLimit = Math.min(maxPromptLength, maxLength - 1)
-  if (prompt.length > promptLimit) {
-    const beginsWithBos = prompt[0] === bos
-    prompt = prompt.slice(-promptLimit)
-    if (beginsWithBos) prompt[0] = bos!
+  const promptCut = prompt.length > promptLimit
+  if (promptCut) {
+    prompt = cut === 'prompt-end' ? prompt.slice(0, promptLimit) : withoutBeginning(prompt, promptLimit, bos)
     facts.promptsCut++
   }
-  if (prompt.length + completion.length > maxLength) {
+  const completionCut = prompt.length + completion.length > maxLength
+  if (completionCut) {
     completion = completion.subarray(0, maxLength - prompt.length)
     facts.completionsCut++
   }
-  if (facts.cut.length < kept) facts.cut.push(`${origin.file}:${origin.line}: ${length} tokens`)
-  return { prompt, completion }
+  if (facts.cut.length < kept) facts.cut.push(`${originText(origin)}: ${length} tokens`)
+  return { prompt, completion, promptCut, completionCut }
+}
+
+function withoutBeginning(prompt: Int32Array, limit: number, bos: number | null): Int32Array {
+  const rest = prompt.slice(-limit)
+  if (prompt[0] === bos) rest[0] = bos!
+  return rest
 }
 
 /**
@@ -208,25 +220,14 @@ export function splitByPrompt(
   share: number,
   seed: number,
 ): { train: Example[]; heldOut: Example[] } {
-  const groups = splitGroups(examples)
-  const prompts = [...new Set(groups)]
-  const most = prompts.length - 1
-  const wanted = share === 0 || most < 1 ? 0 : Math.min(most, Math.max(1, Math.round(share * prompts.length)))
-  const order = new Random('split', seed).permutation(prompts.length)
-  const chosen = new Set(Array.from(order.subarray(0, wanted), (position) => prompts[position]!))
-  const part = (held: boolean) =>
-    examples.filter((_, i) => chosen.has(groups[i]!) === held).map((example, index) => ({ ...example, index }))
-  return { train: part(false), heldOut: part(true) }
-}
-
-/** Each example's prompt group; both halves of a pair have that of its first, though cutting may have made their prompts differ. */
-function splitGroups(examples: readonly Example[]): number[] {
-  const ofPair = new Map<number, number>()
-  return examples.map(({ promptGroup, pair }) => {
-    if (pair === undefined) return promptGroup
-    if (!ofPair.has(pair)) ofPair.set(pair, promptGroup)
-    return ofPair.get(pair)!
-  })
+  const columns = {
+    together: [examples.map(({ promptGroup }) => promptGroup), examples.map(({ pair }) => pair ?? -1)],
+    label: examples.map(({ desirable }) => Number(desirable)),
+  }
+  const held = heldOutRows(columns, { share, seed, by: 'random', stratify: true })
+  const part = (value: number) =>
+    examples.filter((_, i) => held[i] === value).map((example, index) => ({ ...example, index }))
+  return { train: part(0), heldOut: part(1) }
 }
 
 /** One token as the model sees it. */

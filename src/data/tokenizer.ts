@@ -26,6 +26,8 @@ export interface Tokenizer {
   applyChatTemplate(messages: readonly Message[], options?: TemplateOptions): string
   /** SHA-256 of all that decides about token ids. */
   readonly hash: string
+  /** What another thread loads the same tokenizer from. */
+  readonly source?: { folder: string; options: TokenizerOptions }
 }
 
 type Json = Record<string, unknown>
@@ -74,6 +76,7 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
     eosIds,
     chatTemplate: templates.main,
     applyChatTemplate: (messages, options) => templates.render(messages, options),
+    source: { folder, options: options.chatTemplate === undefined ? {} : { chatTemplate: options.chatTemplate } },
     hash: createHash('sha256')
       .update(JSON.stringify([definition, config, templates.all, eosIds]))
       .digest('hex'),

@@ -7,10 +7,12 @@ export interface Message {
   [key: string]: unknown
 }
 
-/** Where a row came from, for error messages. `line` counts from 1. */
+/** Where a row came from, for error messages. */
 export interface Origin {
   file: string
+  /** Counts from 1: the line on which the record begins, or the number of the row in files without lines (Parquet, CSV). */
   line: number
+  unit?: 'row'
 }
 
 /** One judged completion as the file has it: pairs are already two rows. */
@@ -19,11 +21,21 @@ export interface FeedbackRow {
   completion: string | Message[]
   /** true: thumbs up (desirable), false: thumbs down (undesirable). SFT rows, which have no label, are desirable. */
   label: boolean
-  /** How much the row counts, against the others' 1. */
-  weight?: number
-  /** The row is half of a pair: the other half has the same origin. */
-  paired?: boolean
   origin: Origin
+  /** How much the row counts beside others; 1 where not given. */
+  weight?: number
+  /** Rows that are the two sides of one comparison, and only those, share this number. */
+  pair?: number
+  /** What the reply was scored, where the file says a score. */
+  score?: number
+  /** Who judged. */
+  annotator?: string
+  /** When it was judged, in milliseconds since 1970. */
+  time?: number
+  /** The value of the column that the split goes by. */
+  group?: string
+  /** Tools that the model could call, for the chat template. */
+  tools?: readonly unknown[]
 }
 
 /** One judged completion as the model sees it. */
@@ -39,11 +51,11 @@ export interface Example {
   /** Token ids the loss is taken over, EOS included unless it was truncated away. At least one token. */
   completion: Int32Array
   desirable: boolean
-  /** How much the row counts, against the others' 1. */
+  origin: Origin
+  /** How much the row counts beside others; 1 where not given. */
   weight?: number
   /** Two examples with the same number are the chosen (desirable) and rejected completion of a pair. */
   pair?: number
-  origin: Origin
 }
 
 /** Tokens of one prompt followed by one completion: the unit that is packed. */

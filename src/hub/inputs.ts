@@ -22,7 +22,8 @@ export async function localModel(text: string, hooks: HubHooks = {}): Promise<st
 export async function localData(texts: readonly string[], hooks: HubHooks = {}): Promise<string[]> {
   const files: string[] = []
   for (const text of texts) {
-    const name = existsSync(text) || dataPattern.test(text.split(':')[0]!) ? null : parseHubName(text, 'dataset')
+    const isFile = existsSync(text) || /^https?:|[*?[]/.test(text) || dataPattern.test(text.split(':')[0]!)
+    const name = isFile ? null : parseHubName(text, 'dataset')
     if (!name) {
       files.push(text)
       continue
@@ -33,7 +34,7 @@ export async function localData(texts: readonly string[], hooks: HubHooks = {}):
   return files
 }
 
-const dataPattern = /\.(jsonl|json|csv|parquet)(\.gz)?$/
+const dataPattern = /\.(jsonl|ndjson|json|csv|tsv|parquet)(\.(gz|gzip|zst|zstd))?$/
 const companionPattern =
   /^(config\.json|generation_config\.json|tokenizer.*\.json|tokenizer\.model|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|chat_template\.(jinja|json)|additional_chat_templates\/.*\.jinja|adapter_config\.json|README\.md|LICENSE.*|NOTICE.*|USE_POLICY.*)$/
 const weightsPattern = /^(model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|adapter_model\.safetensors)$/

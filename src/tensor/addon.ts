@@ -17,6 +17,7 @@ export interface Addon {
   fromBytes(bytes: ArrayBufferView, shape: readonly number[], dtype: string): number
   toBytes(handle: number): ArrayBuffer
   mapFile(path: string): unknown
+  mappedBytes(mapping: unknown): ArrayBuffer
   mappedTensor(mapping: unknown, offset: number, shape: readonly number[], dtype: string): number
   setRequiresGrad(handle: number, on: boolean): void
   requiresGrad(handle: number): boolean

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { feedbackOptions, lengthOptions, onBadRowOption } from '../data/options.ts'
 import { completeLoss, foreignOptions, lossOptions } from '../loss/table.ts'
 import { nested, optionGroup, textList } from '../options/option.ts'
 
@@ -25,7 +26,7 @@ export const trainOptions = z.strictObject({
   ),
   data: essentials(
     '--data <file...>',
-    'Feedback file or files: prompt, completion and label in each row; or org/name[@revision][:path] on the hub',
+    'Feedback: files, folders, globs or addresses of JSONL, JSON, CSV or Parquet, or org/name[@revision][:path] on the hub; docs/data.md has all shapes',
     textList(),
   ),
   output: essentials('--output <folder>', 'Run directory to write', folder().optional(), 'runs/<loss>-<time>'),
@@ -85,26 +86,14 @@ export const trainOptions = z.strictObject({
     ),
   }),
 
-  maxLength: rows(
-    '--max-length <tokens>',
-    'Longest prompt and completion together; what is cut off is reported',
-    count().default(2048),
-  ),
-  maxPromptLength: rows(
-    '--max-prompt-length <tokens>',
-    'Longest prompt where the row is over --max-length',
-    count().default(1024),
-  ),
+  ...lengthOptions,
   strict: rows(
     '--strict',
     'Stop where a row would be cut or skipped, rather than report it',
     z.boolean().default(false),
   ),
-  onBadRow: rows(
-    '--on-bad-row <action>',
-    'A row that cannot be used: stop with an error, or skip and count it',
-    z.enum(['error', 'skip']).default('error'),
-  ),
+  onBadRow: onBadRowOption,
+  feedback: feedbackOptions,
 
   evaluation: nested('Held-out rows, scored before and after training', {
     data: evaluation(
@@ -148,7 +137,7 @@ export const trainOptions = z.strictObject({
   threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
   cache: running(
     '--cache <folder>',
-    'Where log-probabilities under the reference are kept between runs',
+    'Where token ids, and log-probabilities under the reference, are kept between runs',
     folder().optional(),
     '~/.cache/prospect',
   ),

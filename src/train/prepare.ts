@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto'
+import { type Choice, chooseRows } from '../data/choose.ts'
+import { type Dataset, openDataset } from '../data/dataset.ts'
+import { choiceOptionsOf, readOptionsOf } from '../data/options.ts'
+import { originText } from '../data/origin.ts'
 import { makePlan, type Plan } from '../data/plan.ts'
-import { readFeedback } from '../data/read.ts'
-import { splitByPrompt, tokenizeRows } from '../data/tokenize.ts'
+import { heldOutRows } from '../data/split.ts'
+import { originOf, type RowTable } from '../data/table.ts'
 import type { Tokenizer } from '../data/tokenizer.ts'
 import type { Example } from '../data/types.ts'
 import type { Objective } from '../loss/objective.ts'
@@ -50,41 +54,17 @@ export async function prepareData(
   modelHash: string,
   progress?: Progress,
 ): Promise<PreparedData> {
-  const sources: unknown[] = []
-  const read = async (files: readonly string[], label: string) => {
-    const { maxLength, maxPromptLength, strict } = options
-    const onBadRow = strict ? 'error' : options.onBadRow
-    const { rows, facts } = await readFeedback([...files], { onBadRow, needLabels: objective.needs.labels })
-    // What imitates its rows must not imitate those that people rejected.
-    const used = objective.needs.labels ? rows : rows.filter((row) => row.label)
-    const leftOut = rows.length - used.length
-    if (leftOut > 0) progress?.log(`${leftOut} thumbs-down rows are left out: ${objective.name} imitates its rows`)
-    if (used.length === 0)
-      throw new Error(`${files.join(', ')}: all rows are thumbs-down; ${objective.name} has none to imitate`)
-    const bar = progress?.start(used.length, label)
-    const limits = { maxLength, maxPromptLength, strict, onBadRow } as const
-    try {
-      const tokenized = await tokenizeRows(used, tokenizer, {
-        ...limits,
-        ...(objective.needs.control && { control: objective.needs.control }),
-        progress: (done) => bar?.update(done),
-      })
-      const examples = objective.needs.pairs ? wholePairs(tokenized.examples) : tokenized.examples
-      const unpaired = tokenized.examples.length - examples.length
-      sources.push({ ...facts, leftOut, ...tokenized.facts, ...(unpaired > 0 && { unpaired }) })
-      if (examples.length === 0) throw new Error(noPairs(files, objective))
-      if (unpaired > 0)
-        progress?.log(`${unpaired} rows are left out: they are no half of a pair, and ${objective.name} compares pairs`)
-      return examples
-    } finally {
-      bar?.stop()
-    }
-  }
-  const all = await read(options.data, 'tokenising')
+  const all = await chosenRows(options, options.data, objective, tokenizer, progress)
   const given = options.evaluation.data
-  const { train, heldOut } = given
-    ? { train: all, heldOut: await read(given, 'tokenising held-out rows') }
-    : splitByPrompt(all, options.evaluation.split, options.seed)
+  const own = given ? null : split(all, options)
+  const train = examplesOf(all, own, 0)
+  const other = given ? await chosenRows(options, given, objective, tokenizer, progress) : all
+  const heldOut = given ? examplesOf(other, null, 0) : examplesOf(all, own, 1)
+  const sources = [all, ...(given ? [other] : [])].map(({ dataset, choice, unpaired }) => ({
+    ...dataset.facts,
+    findings: choice.findings,
+    ...(unpaired > 0 && { unpaired }),
+  }))
   const { seed, epochs, batchSize, maxSteps } = options
   const { mismatched, mismatchedBlock, pairs } = objective.needs
   const wanted = { mismatched, mismatchedBlock, pairs }
@@ -103,6 +83,114 @@ export async function prepareData(
     sources,
   }
   return { train, heldOut, plan, heldOutPlan, facts }
+}
+
+/** Rows that were read, and which of them are used. */
+interface ChosenRows {
+  dataset: Dataset
+  choice: Choice
+  /** Rows left out because they are no half of a pair. */
+  unpaired: number
+}
+
+async function chosenRows(
+  options: ResolvedTrainOptions,
+  sources: readonly string[],
+  objective: Objective,
+  tokenizer: Tokenizer,
+  progress?: Progress,
+): Promise<ChosenRows> {
+  const { maxLength, maxPromptLength, strict, seed, feedback, cache } = options
+  const onBadRow = strict ? 'error' : options.onBadRow
+  const needLabels = objective.needs.labels
+  const choices = choiceOptionsOf(feedback, seed)
+  const bar = megabyteBar(progress, 'tokenising (MB)')
+  try {
+    const dataset = await openDataset(
+      {
+        sources,
+        read: { onBadRow, needLabels, seed, ...readOptionsOf(feedback), ...(cache !== undefined && { cache }) },
+        tokenize: {
+          maxLength,
+          maxPromptLength,
+          strict,
+          onBadRow,
+          ...(objective.needs.control && { control: objective.needs.control }),
+          cut: feedback.truncate === 'prompt-end' ? 'prompt-end' : 'prompt-start',
+        },
+        mask: feedback.personal === 'mask',
+        signatures: feedback.nearDuplicates !== undefined,
+        // What imitates its rows must not imitate those that people rejected.
+        desirableOnly: !needLabels,
+        ...(cache !== undefined && { cache }),
+        progress: bar,
+      },
+      tokenizer,
+    )
+    const { leftOut } = dataset.facts
+    if (leftOut > 0) progress?.log(`${leftOut} thumbs-down rows are left out: ${objective.name} imitates its rows`)
+    if (leftOut > 0 && dataset.store.length === 0)
+      throw new Error(`${sources.join(', ')}: all rows are thumbs-down; ${objective.name} has none to imitate`)
+    const choice = chooseRows(dataset.store.table, choices)
+    if (choice.rows.length === 0) throw new Error(`${sources.join(', ')}: no rows are left: ${droppedText(choice)}`)
+    if (!objective.needs.pairs) return { dataset, choice, unpaired: 0 }
+    const pairs = wholePairs(choice, dataset.store.table)
+    const unpaired = choice.rows.length - pairs.rows.length
+    if (pairs.rows.length === 0) throw new Error(noPairs(sources, objective))
+    if (unpaired > 0)
+      progress?.log(`${unpaired} rows are left out: they are no half of a pair, and ${objective.name} compares pairs`)
+    return { dataset, choice: pairs, unpaired }
+  } finally {
+    bar.stop()
+  }
+}
+
+/** A bar that counts megabytes, from when their number is known. */
+function megabyteBar(progress: Progress | undefined, label: string) {
+  let bar: ReturnType<Progress['start']> | undefined
+  return {
+    start: (bytes: number) => {
+      bar = progress?.start(Math.ceil(bytes / 1e6), label)
+    },
+    update: (bytes: number) => bar?.update(Math.floor(bytes / 1e6)),
+    stop: () => bar?.stop(),
+  }
+}
+
+function droppedText({ findings }: Choice): string {
+  const dropped = Object.entries(findings).filter(([, { dropped }]) => dropped > 0)
+  return dropped.map(([name, { dropped }]) => `${dropped} were dropped by ${name}`).join(', ') || 'there were none'
+}
+
+/** For each chosen row, whether it is held out. Rows of one prompt, as text or as token ids, and of one pair are on one side. */
+function split({ dataset, choice }: ChosenRows, { evaluation, seed, feedback }: ResolvedTrainOptions): Uint8Array {
+  const { table, promptGroups } = dataset.store
+  const { columns } = table
+  const of = (values: ArrayLike<number>) => Int32Array.from(choice.rows, (row) => values[row]!)
+  const { splitBy, stratify } = feedback
+  const byColumn = splitBy !== 'prompt' && splitBy !== 'time'
+  const lacking = byColumn ? columns.group : splitBy === 'time' ? columns.time : null
+  const missing = lacking && choice.rows.find((row) => Number.isNaN(lacking[row]!) || lacking[row] === -1)
+  if (missing !== null && missing !== undefined && evaluation.split > 0)
+    throw new Error(`${originText(originOf(table, missing))}: no ${splitBy}, and --split-by ${splitBy} is set`)
+  return heldOutRows(
+    {
+      together: [of(promptGroups), of(columns.prompt), of(columns.pair), ...(byColumn ? [of(columns.group)] : [])],
+      label: of(columns.label),
+      time: Float64Array.from(choice.rows, (row) => columns.time[row]!),
+    },
+    { share: evaluation.split, seed, by: splitBy === 'time' ? 'time' : 'random', stratify },
+  )
+}
+
+/** The examples of one side of a split, numbered from 0; of all rows where there is none. */
+function examplesOf({ dataset, choice }: ChosenRows, held: Uint8Array | null, side: number): Example[] {
+  const examples: Example[] = []
+  for (const [i, row] of choice.rows.entries()) {
+    if (held === null || held[i] === side)
+      examples.push(dataset.store.example(row, examples.length, choice.weights[i]!))
+  }
+  return examples
 }
 
 function setFacts(examples: readonly Example[]): SetFacts {
@@ -127,7 +215,7 @@ function hashOf(sets: readonly (readonly Example[])[]): string {
     for (const { prompt, completion, desirable, weight } of examples) {
       hash
         .update(Uint32Array.of(prompt.length, completion.length, Number(desirable)))
-        .update(weight === undefined ? new Uint8Array() : Float64Array.of(weight))
+        .update((weight ?? 1) === 1 ? new Uint8Array() : Float64Array.of(weight!))
         .update(prompt)
         .update(completion)
     }
@@ -135,13 +223,13 @@ function hashOf(sets: readonly (readonly Example[])[]): string {
   return hash.digest('hex')
 }
 
-/** Those whose other half is there too, numbered anew. */
-function wholePairs(examples: readonly Example[]): Example[] {
+/** The chosen rows whose other half is chosen too. */
+function wholePairs(choice: Choice, { columns }: RowTable): Choice {
   const halves = new Map<number, number>()
-  for (const { pair } of examples) if (pair !== undefined) halves.set(pair, (halves.get(pair) ?? 0) + 1)
-  return examples
-    .filter(({ pair }) => pair !== undefined && halves.get(pair) === 2)
-    .map((example, index) => ({ ...example, index }))
+  for (const row of choice.rows) halves.set(columns.pair[row]!, (halves.get(columns.pair[row]!) ?? 0) + 1)
+  const isWhole = (row: number) => columns.pair[row]! >= 0 && halves.get(columns.pair[row]!) === 2
+  const weights = choice.weights.filter((_, i) => isWhole(choice.rows[i]!))
+  return { ...choice, rows: choice.rows.filter(isWhole), weights }
 }
 
 function noPairs(files: readonly string[], { name }: Objective): string {

@@ -52,12 +52,23 @@ function lossWith({ path: [group, name] }: Option): string[] {
   return ['--loss', objectiveNames.find((objective) => (objectives[objective].options as string[]).includes(name!))!]
 }
 
+/** Options whose texts have a syntax of their own. */
+const written: Record<string, string> = {
+  '--map': 'label=thumb',
+  '--labels': 'meh=down',
+  '--threshold': 'median',
+  '--annotator-weights': 'jo=2',
+}
+
 test('every option can be set by its flag, and lands at its key', () => {
   for (const option of optionsOf(trainOptions)) {
     const numbers = ['1', '0.5', '2', '-1'] // one of them is in every number's range
-    const [value, options] = { text: ['x'], number: numbers, boolean: [null], choice: [option.choices.at(-1)!] }[
-      option.kind
-    ].flatMap((given): [string | null, Record<string, unknown>][] => {
+    const [value, options] = {
+      text: [written[option.flag] ?? 'x'],
+      number: numbers,
+      boolean: [null],
+      choice: [option.choices.at(-1)!],
+    }[option.kind].flatMap((given): [string | null, Record<string, unknown>][] => {
       try {
         return [[given, resolve(...required, ...lossWith(option), option.flag, ...(given === null ? [] : [given]))]]
       } catch (error) {

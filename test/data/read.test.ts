@@ -67,7 +67,12 @@ test('conversations: the last turn is judged', async () => {
 test.each([
   ['{"prompt": "a"', /rows\.jsonl:1: not JSON/],
   [line({ prompt: 'a', completion: 'b' }), /rows\.jsonl:1: label is missing; expected true or 1/],
-  [line({ prompt: 'a', completion: 'b', label: 'good' }), /label is "good"; expected true or 1/],
+  [
+    line({ prompt: 'a', completion: 'b', label: 'meh' }) +
+      line({ prompt: 'a', completion: 'b', label: 'ok' }).repeat(2),
+    /rows\.jsonl:1: label is "meh"; expected true or 1.*found in this file: "ok" \(2\), "meh" \(1\); .*--labels ok=skip,meh=skip/,
+  ],
+  [line({ prompt: 'a', completion: 'b', label: 4 }), /label is 4; .*--threshold/],
   [line({ prompt: 'a', answer: 'b', label: true }), /completion is missing; the row has prompt, answer, label/],
   [line({ prompt: '', completion: 'b', label: true }), /prompt is empty/],
   [line({ prompt: 7, completion: 'b', label: true }), /prompt must be a text or a list of messages, got 7/],
@@ -188,7 +193,7 @@ test('bytes that are not UTF-8 are refused, never replaced', async () => {
 
 test('a file of which nothing can be used is an error even where bad rows are skipped', async () => {
   await expect(read('{}\n[]\n', { onBadRow: 'skip' })).rejects.toThrow(
-    /no rows; all 2 were skipped: .*:1: prompt is missing/,
+    /no rows; all 2 were skipped: .*:1: no known shape; the row has no fields/,
   )
 })
 

@@ -138,8 +138,8 @@ describe('refuses', () => {
     const bad = join(folder, 'bad.jsonl')
     writeFileSync(
       bad,
-      '{"prompt": "a", "completion": "b", "label": true}\n{"prompt": "a", "completion": "b", "label": "up"}\n',
+      '{"prompt": "a", "completion": "b", "label": true}\n{"prompt": "a", "completion": "b", "label": "meh"}\n',
     )
-    await expect(train(options('bad', { data: bad }))).rejects.toThrow(/bad\.jsonl:2: label is "up"/)
+    await expect(train(options('bad', { data: bad }))).rejects.toThrow(/bad\.jsonl:2: label is "meh"/)
   })
 })

@@ -1,0 +1,187 @@
+import { createHash } from 'node:crypto'
+import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
+import { type EncodedBatch, makeEncoder } from './encode.ts'
+import { maskedRow } from './personal.ts'
+import { type FileFacts, openFeedback, type ReadOptions } from './read.ts'
+import { defaultCache } from './source/files.ts'
+import { StoreWriter, TokenStore } from './store.ts'
+import { flag } from './table.ts'
+import { emptyTokenizeFacts, type TokenizeFacts, type TokenizeOptions } from './tokenize.ts'
+import type { Tokenizer } from './tokenizer.ts'
+import type { FeedbackRow } from './types.ts'
+
+export interface DatasetOptions {
+  sources: readonly string[]
+  read: ReadOptions
+  tokenize: Omit<TokenizeOptions, 'progress'>
+  /** Whether e-mail addresses, phone numbers and keys are masked before anything else is done with a text. */
+  mask?: boolean
+  /** Whether near duplicates can be found. */
+  signatures?: boolean
+  /** Whether only desirable rows are used: for objectives that imitate their rows. */
+  desirableOnly?: boolean
+  /** Folder of the token cache. */
+  cache?: string
+  /** How much of the files is read, in bytes. */
+  progress?: { start(total: number): void; update(done: number): void }
+  signal?: AbortSignal
+}
+
+export interface DatasetFacts {
+  files: FileFacts[]
+  tokenizing: TokenizeFacts
+  /** Rows that are not desirable, where only desirable ones are used. */
+  leftOut: number
+}
+
+export interface Dataset {
+  store: TokenStore
+  facts: DatasetFacts
+  /** Whether it was there before. */
+  cached: boolean
+}
+
+const version = 1 // of the format, and of what is done to rows: counts up when either changes
+const staleAfter = 60_000
+
+/**
+ * Tokenised rows of feedback, from a cache that is addressed by content: files, options and tokenizer. Where the cache lacks them they are
+ * read, templated, tokenised and written as they come, so that memory does not grow with the data; of several processes that need the same
+ * rows, one does the work and the others wait for it.
+ */
+export async function openDataset(options: DatasetOptions, tokenizer: Tokenizer): Promise<Dataset> {
+  const reader = await openFeedback(options.sources, options.read)
+  const folder = join(options.cache ?? defaultCache(), 'tokens')
+  const target = join(folder, datasetKey(options, reader.files, reader.hashes, tokenizer))
+  mkdirSync(folder, { recursive: true })
+  sweepTemporaries(folder)
+  let cached = existsSync(target)
+  while (!existsSync(target)) {
+    options.signal?.throwIfAborted()
+    const lock = takeLock(`${target}.lock`)
+    if (!lock) {
+      await setTimeout(200)
+      continue
+    }
+    try {
+      if (existsSync(target)) break
+      await replaceDirectory(target, (temporary) => build(temporary, options, reader, tokenizer, lock))
+      cached = false
+    } finally {
+      lock.release()
+    }
+  }
+  const store = new TokenStore(target)
+  return { store, facts: store.facts as DatasetFacts, cached }
+}
+
+function datasetKey(
+  { read, tokenize, mask, signatures, desirableOnly }: DatasetOptions,
+  files: readonly string[],
+  hashes: readonly string[],
+  tokenizer: Tokenizer,
+): string {
+  const { cache: _, map, labels, ...settings } = read
+  const content = {
+    version,
+    tokenizer: tokenizer.hash,
+    files,
+    hashes,
+    settings,
+    map: map && Object.entries(map),
+    labels: labels && [...labels],
+    tokenize,
+    flags: [mask ?? false, signatures ?? false, desirableOnly ?? false],
+  }
+  return createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 32)
+}
+
+interface Lock {
+  refresh(): void
+  release(): void
+}
+
+/** A file that only one process makes. One whose maker has not touched it for a minute is a dead process's. */
+function takeLock(path: string): Lock | null {
+  try {
+    const file = openSync(path, 'wx')
+    writeSync(file, String(process.pid))
+    closeSync(file)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    const touched = statSync(path, { throwIfNoEntry: false })?.mtimeMs
+    if (touched !== undefined && Date.now() - touched > staleAfter) rmSync(path, { force: true })
+    return null
+  }
+  let refreshed = Date.now()
+  return {
+    refresh() {
+      if (Date.now() - refreshed < 5000) return
+      refreshed = Date.now()
+      utimesSync(path, new Date(), new Date())
+    },
+    release: () => rmSync(path, { force: true }),
+  }
+}
+
+async function build(
+  folder: string,
+  options: DatasetOptions,
+  reader: Awaited<ReturnType<typeof openFeedback>>,
+  tokenizer: Tokenizer,
+  lock: Lock,
+): Promise<void> {
+  const writer = new StoreWriter(folder, { signatures: options.signatures ?? false })
+  const tokenizing = emptyTokenizeFacts()
+  let leftOut = 0
+  options.progress?.start(reader.bytes)
+  const encoder = makeEncoder(tokenizer, options.tokenize, reader.bytes)
+  const underWay: { rows: FeedbackRow[]; batch: Promise<EncodedBatch> }[] = []
+  const finishOne = async () => {
+    const { rows, batch } = underWay.shift()!
+    write(writer, rows, await batch, tokenizing)
+    lock.refresh()
+  }
+  try {
+    for await (const read of reader.batches()) {
+      options.signal?.throwIfAborted()
+      const used = options.desirableOnly ? read.filter((row) => row.label) : read
+      leftOut += read.length - used.length
+      const rows = options.mask ? used.map(maskedRow) : used
+      underWay.push({ rows, batch: encoder.encode(rows) })
+      while (underWay.length >= encoder.ahead) await finishOne()
+      options.progress?.update(reader.bytesRead)
+    }
+    while (underWay.length > 0) await finishOne()
+    options.progress?.update(reader.bytes)
+    const facts: DatasetFacts = { files: reader.facts, tokenizing, leftOut }
+    writer.finish(facts)
+  } finally {
+    writer.close()
+    await encoder.close()
+  }
+}
+
+function write(writer: StoreWriter, rows: readonly FeedbackRow[], batch: EncodedBatch, sum: TokenizeFacts): void {
+  const { ids, prompts, completions, cuts, facts } = batch
+  let at = 0
+  for (const [i, row] of rows.entries()) {
+    const [prompt, completion] = [prompts[i]!, completions[i]!]
+    if (prompt < 0) continue
+    const flags = (cuts[i]! & 1 ? flag.promptCut : 0) | (cuts[i]! & 2 ? flag.completionCut : 0)
+    const middle = at + prompt
+    writer.add(row, ids.subarray(at, middle), ids.subarray(middle, middle + completion), flags)
+    at = middle + completion
+  }
+  addFacts(sum, facts)
+}
+
+function addFacts(sum: TokenizeFacts, facts: TokenizeFacts): void {
+  sum.promptsCut += facts.promptsCut
+  sum.completionsCut += facts.completionsCut
+  sum.skipped += facts.skipped
+  for (const list of ['cut', 'skippedBecause'] as const) sum[list].push(...facts[list].slice(0, 10 - sum[list].length))
+}

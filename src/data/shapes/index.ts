@@ -1,0 +1,42 @@
+import { brief } from '../origin.ts'
+import { edits, regenerations } from './edits.ts'
+import { conversation, langfuse, langsmith, openaiLog, openaiPreference } from './logs.ts'
+import { isObject } from './messages.ts'
+import { paired, unpaired } from './plain.ts'
+import { ranked, scored, shp, ultrafeedback } from './ranked.ts'
+import type { Fields, Shape } from './shape.ts'
+import { oasstMessages, oasstTrees } from './trees.ts'
+
+/** All shapes, those with the more telling fields first: a record has the first shape that matches. */
+export const shapes: readonly Shape[] = [
+  oasstTrees,
+  oasstMessages,
+  shp,
+  ultrafeedback,
+  openaiPreference,
+  paired,
+  langsmith,
+  langfuse,
+  openaiLog,
+  conversation,
+  edits,
+  regenerations,
+  ranked,
+  scored,
+  unpaired,
+]
+
+/** The shape of a record. Throws listing its fields where it has none that is known. */
+export function shapeOf(fields: Fields): Shape {
+  const shape = shapes.find((candidate) => candidate.matches(fields))
+  if (shape) return shape
+  throw new Error(
+    `no known shape; the row has ${Object.keys(fields).join(', ') || 'no fields'}. Name its columns with --map, for example --map prompt=question,completion=answer,label=thumb`,
+  )
+}
+
+/** The fields of a record. Throws where it is no object. */
+export function fieldsOf(value: unknown): Fields {
+  if (isObject(value)) return value
+  throw new Error(`expected an object, got ${brief(value)}`)
+}
