@@ -1,4 +1,4 @@
-// Reads, templates, tokenises and caches a feedback file as training would; prints {seconds, rows, tokens, peak} as JSON.
+// Reads, templates, tokenises and caches a feedback file as training would; prints {seconds, cpu, rows, tokens, peak} as JSON.
 //   node prospect_prepare.mjs --tokenizer FOLDER --data rows.jsonl --cache FOLDER
 import { parseArgs } from 'node:util'
 import { openDataset } from '../../dist/data/dataset.js'
@@ -19,7 +19,9 @@ const { store } = await openDataset(
   tokenizer,
 )
 const seconds = (performance.now() - began) / 1000
+const used = process.cpuUsage()
+const cpu = (used.user + used.system) / 1e6
 let tokens = 0
 for (let row = 0; row < store.length; row++) tokens += store.promptTokens[row] + store.completionTokens[row]
 const peak = process.resourceUsage().maxRSS * 1024
-console.log(JSON.stringify({ seconds, rows: store.length, tokens, peak }))
+console.log(JSON.stringify({ seconds, cpu, rows: store.length, tokens, peak }))

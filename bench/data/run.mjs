@@ -59,7 +59,9 @@ try {
         ...flags,
       ])
       report(`datasets + TRL${processes ? `, ${processes} processes` : ''}`, theirs)
-      console.log(`  prospect is ${(theirs.seconds / first.seconds).toFixed(1)} times as fast`)
+      console.log(
+        `  prospect is ${(theirs.seconds / first.seconds).toFixed(1)} times as fast, in processor time ${(theirs.cpu / first.cpu).toFixed(1)}`,
+      )
     }
   }
 } finally {
@@ -72,9 +74,9 @@ function run(program, args) {
 }
 
 function report(what, result) {
-  const { seconds, rows, tokens, peak } = result
+  const { seconds, cpu, rows, tokens, peak } = result
   console.log(
-    `${what}: ${seconds.toFixed(1)} s, ${Math.round(rows / seconds)} rows/s, ${Math.round(tokens / seconds)} tokens/s (${Math.round(tokens / rows)} a row), at most ${Math.round(peak / 1e6)} MB`,
+    `${what}: ${seconds.toFixed(1)} s (${cpu.toFixed(1)} s of processor time), ${Math.round(rows / seconds)} rows/s, ${Math.round(tokens / seconds)} tokens/s (${Math.round(tokens / rows)} a row), at most ${Math.round(peak / 1e6)} MB`,
   )
   return result
 }
@@ -87,7 +89,7 @@ function source() {
         .toString()
         .replace(/\\n/g, '\n')
         .replace(/\\"/g, '"')
-        .replace(/"(\w+)": /g, '')
+        .replace(/"(\w+)": |[\ud800-\udfff]/g, '')
     })
     .join('\n')
 }

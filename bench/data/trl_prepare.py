@@ -1,6 +1,6 @@
 """
 Reads a feedback file with Hugging Face datasets and prepares it with TRL's own KTOTrainer._prepare_dataset, as training with
-KTOTrainer would; prints {"seconds", "rows", "tokens", "peak"} as JSON.
+KTOTrainer would; prints {"seconds", "cpu", "rows", "tokens", "peak"} as JSON.
 
     python trl_prepare.py --tokenizer FOLDER --data rows.jsonl [--num-proc 2]
 """
@@ -26,6 +26,8 @@ def main() -> None:
     disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
     with tempfile.TemporaryDirectory() as cache:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        started = usage.ru_utime + usage.ru_stime
         began = time.perf_counter()
         dataset = load_dataset("json", data_files=options.data, split="train", cache_dir=cache)
         config = KTOConfig(
@@ -41,9 +43,11 @@ def main() -> None:
         )
         dataset = KTOTrainer._prepare_dataset(trainer, dataset, tokenizer, config, "train")
         seconds = time.perf_counter() - began
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu = sum(usage.ru_utime + usage.ru_stime for usage in usages) - started
         tokens = sum(len(p) + len(c) for p, c in zip(dataset["prompt_ids"], dataset["completion_ids"]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "rows": len(dataset), "tokens": tokens, "peak": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "rows": len(dataset), "tokens": tokens, "peak": peak}))
 
 
 main()
