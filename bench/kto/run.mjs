@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs, promisify } from 'node:util'
 import { benchFolder, jsonLines, makeExamples, modelFolder, planSteps, rowHash, rowsOf } from './inputs.mjs'
 import { requiredFlops, shapes } from './shapes.mjs'
-import { rateText, summary } from './summary.mjs'
+import { median, rateText, summary } from './summary.mjs'
 
 const { values } = parseArgs({
   options: {
@@ -156,12 +156,24 @@ function report() {
   const line = {
     ...{ date: new Date().toISOString(), machine: cpus()[0].model, cores: cpus().length, ...setting },
     ...{ rounds, counted, usefulTokens, requiredTeraflops: flops / 1e12, samePairs, sides },
+    ratios: ratiosByRound(),
     lossDifference: agreement.length > 0 ? Math.max(...agreement.map(({ loss }) => loss)) : null,
     logpDifference: agreement.length > 0 ? Math.max(...agreement.map(({ logps }) => logps)) : null,
   }
   mkdirSync(benchFolder, { recursive: true })
   appendFileSync(values.results, `${JSON.stringify(line)}\n`)
   print(line)
+}
+
+/** How many times as fast as each TRL setting, in each round: what else the machine did in it counts on both sides. */
+function ratiosByRound() {
+  const step = ({ stepSeconds }) => median(stepSeconds.slice(warmup))
+  return Object.fromEntries(
+    variants.map((variant) => [
+      `trl ${variant}`,
+      runs.prospect.map((own, round) => step(runs[`trl ${variant}`][round]) / step(own)),
+    ]),
+  )
 }
 
 /** Largest difference over all steps: of losses absolutely, of mean log-probabilities relatively. */
@@ -174,7 +186,7 @@ function worstDifference(ours, theirs) {
   }
 }
 
-function print({ sides, usefulTokens, lossDifference, logpDifference, samePairs }) {
+function print({ sides, ratios, usefulTokens, lossDifference, logpDifference, samePairs }) {
   console.log(
     `${values.shape} ${values.method} ${values.precision}, prompt:answer ${values.ratio}, ${values.paired ? 'paired' : 'unpaired'}, ` +
       `${batch} rows of ${values.length} tokens (${usefulTokens.toFixed(0)} a step), ${rounds} rounds of ${counted} steps`,
@@ -182,11 +194,17 @@ function print({ sides, usefulTokens, lossDifference, logpDifference, samePairs 
   for (const [name, side] of Object.entries(sides)) console.log(`  ${name.padEnd(16)} ${rateText(side)}`)
   if (variants.length === 0) return
   const trl = variants.map((variant) => sides[`trl ${variant}`])
-  const ratio = (of) => of(sides.prospect) / of(trl.reduce((best, side) => (of(side) > of(best) ? side : best)))
-  const inverse = (of) => ratio((side) => 1 / of(side))
+  const fastest = variants.reduce((a, b) =>
+    sides[`trl ${b}`].tokensPerSecond > sides[`trl ${a}`].tokensPerSecond ? b : a,
+  )
+  const perRound = ratios[`trl ${fastest}`]
+  const best = (of) => Math.max(...trl.map(of))
+  const epoch = sides.prospect.epochTokensPerSecond / best((side) => side.epochTokensPerSecond)
+  const processor = Math.min(...trl.map((side) => side.processorSeconds)) / sides.prospect.processorSeconds
+  const memory = sides.prospect.peakBytes / Math.min(...trl.map((side) => side.peakBytes))
   console.log(
-    `  prospect / fastest TRL: step ${ratio((side) => side.tokensPerSecond).toFixed(2)}, whole epoch ${ratio((side) => side.epochTokensPerSecond).toFixed(2)}; ` +
-      `first step ${inverse((side) => side.firstStep).toFixed(2)}; peak memory ${(sides.prospect.peakBytes / Math.min(...trl.map((side) => side.peakBytes))).toFixed(2)} of TRL's least`,
+    `  prospect / TRL ${fastest}: ${median(perRound).toFixed(2)} times as fast (${Math.min(...perRound).toFixed(2)} to ${Math.max(...perRound).toFixed(2)}), ` +
+      `in processor time ${processor.toFixed(2)}, over the whole epoch ${epoch.toFixed(2)}; peak memory ${memory.toFixed(2)} of TRL's least`,
   )
   console.log(
     `  same tokens: yes; same mismatched pairs: ${samePairs ? 'yes' : 'not in all batches'}; losses differ by at most ${lossDifference.toExponential(1)}, ` +

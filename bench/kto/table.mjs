@@ -2,6 +2,7 @@
 //   node bench/kto/table.mjs [results.jsonl]
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { median } from './summary.mjs'
 
 const file = process.argv[2] ?? join(process.env.PROSPECT_BENCH ?? '/tmp/prospect-bench', 'kto.jsonl')
 const lines = readFileSync(file, 'utf8').trim().split('\n').map(JSON.parse)
@@ -18,7 +19,7 @@ const columns = [
   ['Prospect, tokens/s', ({ sides }) => rate(sides.prospect)],
   ['TRL, tokens/s', (line) => rate(fastest(line)[1])],
   ['TRL setting', (line) => fastest(line)[0].replace('trl ', '')],
-  ['ratio', (line) => `**${(line.sides.prospect.tokensPerSecond / fastest(line)[1].tokensPerSecond).toFixed(1)}**`],
+  ['ratio (rounds)', (line) => ratioText(line.ratios[fastest(line)[0]])],
   [
     'ratio, whole epoch',
     (line) => (line.sides.prospect.epochTokensPerSecond / mostOf(line, 'epochTokensPerSecond')).toFixed(1),
@@ -36,6 +37,8 @@ const trlSides = ({ sides }) => Object.entries(sides).filter(([name]) => name !=
 const fastest = (line) => trlSides(line).reduce((a, b) => (b[1].tokensPerSecond > a[1].tokensPerSecond ? b : a))
 const mostOf = (line, key) => Math.max(...trlSides(line).map(([, side]) => side[key]))
 const leastOf = (line, key) => Math.min(...trlSides(line).map(([, side]) => side[key]))
+const ratioText = (ratios) =>
+  `**${median(ratios).toFixed(1)}** (${Math.min(...ratios).toFixed(1)} to ${Math.max(...ratios).toFixed(1)})`
 const gibibytes = (bytes) => (bytes / 2 ** 30).toFixed(1)
 const percent = ({ peakShare }) => `${(100 * peakShare).toFixed(0)} %`
 const rate = ({ tokensPerSecond, stepSeconds, spread: [low, high] }) =>

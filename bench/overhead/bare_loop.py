@@ -52,7 +52,9 @@ def train_step(model: "Llama", optimizer, rows: list[dict], reference, mismatche
     value = torch.sigmoid((model.completion_logps(rows) - reference - z0) * sign * BETA)
     loss = (1 - value).mean()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.weights.values(), MAX_GRAD_NORM, foreach=True)
+    gradients = [weight.grad for weight in model.weights.values()]
+    norm = torch.stack(torch._foreach_norm(gradients)).norm().item()
+    torch._foreach_mul_(gradients, min(1.0, MAX_GRAD_NORM / (norm + 1e-6)))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item()
