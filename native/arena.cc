@@ -154,12 +154,13 @@ bool Arena::reserve(size_t size) {
   }
 }
 
-/// Gives back the pages of the last `size` bytes of a free range.
+/// Gives back the pages of at least the last `size` bytes of a free range, from the beginning of a huge page.
 void Arena::release(Free::iterator range, size_t size) {
   const auto [address, whole] = *range;
-  const Address start = address + whole.size - size;
+  const Address start = std::max(address, (address + whole.size - size) / kHugePage * kHugePage);
+  size = address + whole.size - start;
   erase(range);
-  if (whole.size > size) insert(address, {whole.size - size, true, whole.region});
+  if (start > address) insert(address, {start - address, true, whole.region});
   madvise(reinterpret_cast<void*>(start), size, MADV_DONTNEED);
   insert(start, {size, false, whole.region});
 }

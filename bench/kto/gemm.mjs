@@ -19,7 +19,9 @@ function best(dtype) {
       const b = op.ones([k, n], dtype)
       for (let i = 0; i < 4; i++) {
         const began = performance.now()
-        scope(() => a.matmul(b))
+        scope(() => {
+          a.matmul(b) // freed here: a result would be kept, and the next product would touch new memory
+        })
         peak = Math.max(peak, (2 * m * k * n) / ((performance.now() - began) / 1000))
       }
     })

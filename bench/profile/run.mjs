@@ -71,7 +71,7 @@ for (let step = 1; step <= steps; step++) {
   )
 }
 console.log(
-  `${values.shape} ${values.precision} ${ratio} batch ${batch} x ${length}: median step ${median(seconds).toFixed(3)} s (${seconds.map((s) => s.toFixed(2)).join(' ')}), ` +
+  `${values.shape} ${values.precision} ${ratio} batch ${batch} x ${length}: median step ${median(seconds).toFixed(3)} s (${Math.min(...seconds).toFixed(3)} to ${Math.max(...seconds).toFixed(3)}), ` +
     `${(tokens / wall).toFixed(0)} tokens/s, ${(flops / wall / 1e9).toFixed(0)} GFLOP/s of required work`,
 )
 const memory = memoryUse()
