@@ -37,6 +37,9 @@ if (!values.python && !values['only-prospect']) {
   console.error('--python <path> or PROSPECT_PEERS_PYTHON is needed: bench/kto/make-venv.sh makes one')
   process.exit(1)
 }
+/** glibc gives large blocks back at once and faults them in again; a user who tunes a server may tell it to keep them. */
+const tunedMalloc = ['mmap_threshold=8589934592', 'trim_threshold=17179869184', 'hugetlb=1']
+const tunables = tunedMalloc.map((tunable) => `glibc.malloc.${tunable}`).join(':')
 const here = (name) => fileURLToPath(new URL(name, import.meta.url))
 const variants = values['only-prospect'] ? [] : values.trl.split(',')
 const [batch, warmup, counted, rounds] = [values.batch, values.warmup, values.steps, values.rounds].map(Number)
@@ -95,13 +98,20 @@ async function measure([program, script, variant]) {
     options: JSON.parse(values.options),
     started: Date.now() / 1000,
   }
-  const result = await run(program, [script, JSON.stringify(argument)])
+  const more = variant?.endsWith('-malloc') ? { GLIBC_TUNABLES: tunables } : {}
+  const result = await run(program, [script, JSON.stringify(argument)], more)
   if (result.batches) checkTokens(result.batches, examples, planned)
   return result
 }
 
-async function run(program, parameters) {
-  const environment = { ...process.env, TOKENIZERS_PARALLELISM: 'false', HF_HUB_OFFLINE: '1', TQDM_DISABLE: '1' }
+async function run(program, parameters, more = {}) {
+  const environment = {
+    ...process.env,
+    ...more,
+    TOKENIZERS_PARALLELISM: 'false',
+    HF_HUB_OFFLINE: '1',
+    TQDM_DISABLE: '1',
+  }
   const { stdout } = await promisify(execFile)(program, parameters, { maxBuffer: 1 << 26, env: environment })
   return JSON.parse(stdout.trim().split('\n').at(-1))
 }

@@ -104,7 +104,7 @@ def make_trainer(output: str, record: Record) -> KTOTrainer:
         report_to="none",
         disable_tqdm=True,
         seed=job["seed"],
-        **VARIANTS[job["variant"]],
+        **VARIANTS[job["variant"].removesuffix("-malloc")],
     )
     return KTOTrainer(
         job["model"],  # loaded as float32, TRL's default
