@@ -314,6 +314,27 @@ describe.each(Object.entries(models))('%s', (name, { config, parameters, facts }
   })
 })
 
+describe('windows', () => {
+  const windows = (name: string, change: object) =>
+    parseModelConfig({ ...models[name]!.config, ...change }, 'config.json').attention.map(({ window }) => window)
+
+  it('are in the later layers of Qwen2 where they are switched on', () => {
+    const change = { use_sliding_window: true, sliding_window: 4096, max_window_layers: 21 }
+    expect(windows('Qwen/Qwen2.5-0.5B', change)).toEqual([...Array(21).fill(null), 4096, 4096, 4096])
+  })
+
+  it('are where layer_types says, which has one entry a layer', () => {
+    const kinds = [...Array(25).fill('full_attention'), 'sliding_attention']
+    expect(windows('google/gemma-2-2b', { layer_types: kinds })).toEqual([...Array(25).fill(null), 4096])
+    expect(() => windows('google/gemma-2-2b', { layer_types: kinds.slice(1) })).toThrow(
+      'layer_types has 25 entries, num_hidden_layers is 26',
+    )
+    expect(() => windows('google/gemma-2-2b', { layer_types: [...kinds.slice(1), 'linear_attention'] })).toThrow(
+      "layer_types: 'linear_attention' is not supported; supported: full_attention, sliding_attention",
+    )
+  })
+})
+
 describe('LongRoPE of Phi-3-mini-128k', () => {
   const { ropes } = parseModelConfig(models['microsoft/Phi-3-mini-128k-instruct']!.config, 'config.json')
 
