@@ -40,9 +40,13 @@ function attend(x: Tensor, layer: number, context: BlockContext): Tensor {
   const { queryNorm, keyNorm, attentionOutput } = config.names.block
   const { window, rope } = config.attention[layer]!
   const [queries, keys, values] = queriesKeysValues(x, layer, context)
-  const normed = (x: Tensor, name: string | null) =>
-    name === null ? x : norm(weights, moduleName(config, layer, name), x, config.norm, x.dtype)
-  const turned = rotate(normed(queries, queryNorm), normed(keys, keyNorm), rotations[rope]!)
+  const normed = (x: Tensor, name: string | null) => {
+    if (name === null) return x
+    const unit = config.queryKeyNorm === 'whole' ? x.reshape(x.shape[0]!, -1) : x
+    return norm(weights, moduleName(config, layer, name), unit, config.norm, x.dtype).view(...x.shape)
+  }
+  const placed = [normed(queries, queryNorm), normed(keys, keyNorm)] as const
+  const turned = rope === null ? placed : rotate(...placed, rotations[rope]!)
   const form = { scale: config.queryScale, softCap: config.attentionSoftCap, window }
   const mixed = attention(layer, ...turned, values, form)
   return linear(weights, moduleName(config, layer, attentionOutput), mixed)

@@ -18,6 +18,8 @@ export interface ModelConfig {
   activation: Activation
   /** Attention and feed-forward both read the block's input, and their outputs are added to it together (GPT-J's form). */
   parallelResidual: boolean
+  /** Queries and keys are normed a head at a time, or all heads of a token together. */
+  queryKeyNorm: 'by-head' | 'whole'
   /** What queries are multiplied by; headSize^-0.5 but in Gemma. */
   queryScale: number
   /** Attention scores become c tanh(score / c); null: they stay. */
@@ -52,7 +54,8 @@ export type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'relu'
 
 export interface LayerAttention {
   window: number | null
-  rope: number
+  /** null: queries and keys are not turned. */
+  rope: number | null
 }
 
 /**
@@ -71,7 +74,7 @@ export interface WeightNames {
     feedForwardNorm: string | null
     feedForwardOutputNorm: string | null
     queryKeyValue: QueryKeyValue
-    /** Norms of each head's queries and keys, before they are turned. */
+    /** Norms of queries and keys, before they are turned; `queryKeyNorm` says over what. */
     queryNorm: string | null
     keyNorm: string | null
     attentionOutput: string

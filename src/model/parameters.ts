@@ -60,7 +60,8 @@ function blockModules(config: ModelConfig): Module[] {
   return [
     ...norms(width, attentionNorm),
     ...queryKeyValueModules(),
-    ...norms(headSize, names.queryNorm, names.keyNorm),
+    ...norms(headSize * (config.queryKeyNorm === 'whole' ? heads : 1), names.queryNorm),
+    ...norms(headSize * (config.queryKeyNorm === 'whole' ? keyValueHeads : 1), names.keyNorm),
     linear(names.attentionOutput, heads * headSize, width, biases.attentionOutput),
     ...norms(width, attentionOutputNorm, feedForwardNorm),
     ...feedForwardModules(),

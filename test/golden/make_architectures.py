@@ -1,6 +1,7 @@
 """Writes architectures/: a tiny random model of every architecture as transformers saves it, and what transformers computes with it."""
 
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -97,6 +98,13 @@ MODELS = {
         WIDE | {"num_key_value_heads": 2, "original_max_position_embeddings": 42, "rope_parameters": LONGROPE, "pad_token_id": 0},
         {"max_shard_size": "12KB"},
     ),
+    "gemma": ("gemma", GROUPED, {}),
+    "smollm3": (
+        "smollm3",
+        GROUPED | {"no_rope_layers": [1, 0], "use_sliding_window": True, "sliding_window": 8, "pad_token_id": 0},
+        {},
+    ),
+    "olmo2": ("olmo2", WIDE | {"num_key_value_heads": 2, "pad_token_id": 0}, {}),
     "llama-linear": ("llama", GROUPED | {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0}}, {}),
     "llama-dynamic": (
         "llama",
@@ -109,8 +117,9 @@ MODELS = {
 
 def main() -> None:
     torch.set_num_threads(1)
-    fresh_folder("architectures")
-    for name, (model_type, settings, saving) in MODELS.items():
+    wanted = sys.argv[1:] or MODELS  # names on the command line: only those
+    for name in wanted:
+        model_type, settings, saving = MODELS[name]
         for seed in range(100):
             if write(name, seed, model_type, settings, saving):
                 print(f"{name}: seed {seed}")

@@ -24,7 +24,7 @@ it.each([
   [
     'another architecture',
     { model_type: 'mamba' },
-    'model_type is "mamba"; supported: gemma2, gemma3_text, gpt_neox, llama, mistral, phi3, qwen2, qwen3',
+    'model_type is "mamba"; supported: gemma, gemma2, gemma3_text, gpt_neox, llama, mistral, olmo2, phi3, qwen2, qwen3, smollm3',
   ],
   [
     'a mixture of experts',

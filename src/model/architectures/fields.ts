@@ -123,6 +123,7 @@ export function llamaLike(modelType: string, fields: CommonFields, defaults: Def
     norm: { kind: 'rms', epsilon: fields.rms_norm_eps ?? defaults.normEpsilon ?? 1e-6, offset: 0 },
     activation: activationOf(fields.hidden_act ?? 'silu', 'hidden_act'),
     parallelResidual: false,
+    queryKeyNorm: 'by-head',
     queryScale: headSize ** -0.5,
     attentionSoftCap: null,
     logitSoftCap: null,

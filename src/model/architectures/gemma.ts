@@ -44,7 +44,19 @@ const gemma3Names: WeightNames = {
   block: { ...sandwich, queryNorm: 'self_attn.q_norm', keyNorm: 'self_attn.k_norm' },
 }
 
-/** arXiv 2408.00118: scaled embeddings, norms whose weights begin at 0, soft caps, every other layer local. */
+/** arXiv 2403.08295: Llama with scaled embeddings, norms whose weights begin at 0, and GELU. */
+export const gemma1: Architecture = {
+  models: 'Gemma',
+  read(raw) {
+    const { hidden_act, ...fields } = gemmaFields.parse(raw)
+    const config = gemma('gemma', fields, { ...shared, maxPositions: 8192, keyValueHeads: 16 })
+    // the first files say gelu, and mean its approximation by tanh
+    const activation = hidden_act === undefined || hidden_act === 'gelu' ? 'gelu_pytorch_tanh' : hidden_act
+    return { ...config, activation: activationOf(activation, 'hidden_act'), queryScale: config.headSize ** -0.5 }
+  },
+}
+
+/** arXiv 2408.00118: as Gemma, norms before and after, soft caps, every other layer local. */
 export const gemma2: Architecture = {
   models: 'Gemma 2',
   read(raw) {
