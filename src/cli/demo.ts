@@ -1,13 +1,16 @@
-import type { Command } from 'commander'
+import { type Command, Option as Flag } from 'commander'
 import colors from 'picocolors'
 import type { DemoResult } from '../demo/result.ts'
 import type { Proportion } from '../evaluate/interval.ts'
+import { type ObjectiveName, objectiveNames } from '../loss/table.ts'
 import { Interrupted } from './errors.ts'
 import { listenForInterrupts } from './interrupt.ts'
 import { createProgress } from './progress.ts'
 import { alignedTable, formatDuration, sideBySide } from './table.ts'
 
 export function configure(command: Command): void {
+  const loss = new Flag('--loss <name>', 'objective to align with').choices(objectiveNames).default('kto')
+  command.addOption(loss)
   command.action(async () => {
     const { demo } = await import('../demo/demo.ts') // loads libtorch
     const progress = createProgress()
@@ -15,7 +18,9 @@ export function configure(command: Command): void {
       progress.log('interrupted: stopping; press Ctrl-C again to exit at once'),
     )
     try {
-      console.log(resultText(await demo({ progress, signal: interrupts.signal })))
+      console.log(
+        resultText(await demo({ progress, signal: interrupts.signal, ...command.opts<{ loss: ObjectiveName }>() })),
+      )
     } catch (error) {
       if (!interrupts.signal.aborted || error !== interrupts.signal.reason) throw error
       throw new Interrupted('stopped; `prospect demo` starts anew', interrupts.exitCode())
@@ -27,7 +32,8 @@ export function configure(command: Command): void {
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 
-export function resultText({ directory, run, model, thumbs, before, after, replies, seconds }: DemoResult): string {
+export function resultText(result: DemoResult): string {
+  const { directory, run, loss, model, thumbs, before, after, replies, seconds } = result
   const blocks = replies.map(({ prompt, before: first, after: second }) =>
     sideBySide([
       { title: 'question', text: prompt },
@@ -44,7 +50,7 @@ export function resultText({ directory, run, model, thumbs, before, after, repli
     [
       [`${after.total} unseen questions`, 'thumbs up', '95 % interval'].map((title) => colors.bold(title)),
       rate('before (SFT)', before),
-      rate('after (KTO)', after),
+      rate(`after (${loss.toUpperCase()})`, after),
     ],
     ['left', 'right', 'left'],
   )

@@ -15,6 +15,7 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandMod
     summary: 'write a model as a GGUF file for llama.cpp, or upload it to the hub',
     load: () => import('./export.ts'),
   },
+  plot: { summary: 'draw value functions, or the metrics of runs', load: () => import('./plot.ts') },
   demo: {
     summary: 'train a tiny model from nothing and show its replies before and after',
     load: () => import('./demo.ts'),

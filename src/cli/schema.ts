@@ -2,6 +2,7 @@ import { Argument, type Command } from 'commander'
 import { convertOptions, inspectOptions } from '../data/options.ts'
 import { exportOptions } from '../export/options.ts'
 import { generateOptions } from '../infer/options.ts'
+import { plotOptions } from '../plot/options.ts'
 import { trainOptions } from '../train/options.ts'
 import { jsonSchemaOf } from './reference.ts'
 
@@ -10,6 +11,7 @@ export const tables = {
   'data inspect': inspectOptions,
   'data convert': convertOptions,
   generate: generateOptions,
+  plot: plotOptions,
   export: exportOptions,
 }
 

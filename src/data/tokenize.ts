@@ -92,8 +92,8 @@ export function tokenizeRow(
   facts: TokenizeFacts,
 ): Tokens | null {
   try {
-    const tokens = tokensOf(row, tokenizer)
     const { control } = options
+    const tokens = tokensOf(row, control ? { ...tokenizer, control: null } : tokenizer)
     const text = control && (row.label ? control.desirable : control.undesirable)
     return cutToLength(text ? controlled(tokens, text, tokenizer) : tokens, tokenizer.bos, row, options, facts)
   } catch (error) {
@@ -145,7 +145,8 @@ function onlyText(completion: readonly Message[]): string {
 
 /**
  * A prompt as the model sees it, in training, evaluation and sampling alike: a text with the tokenizer's BOS, if it sets one; messages
- * through the chat template, which writes its own special tokens. BOS is never doubled. At least one token.
+ * through the chat template, which writes its own special tokens; then the text that the model is conditioned on, if any. BOS is never doubled.
+ * At least one token.
  */
 export function encodePrompt(prompt: string | readonly Message[], tokenizer: Tokenizer): Int32Array {
   const text = typeof prompt === 'string' ? prompt : tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true })
@@ -157,7 +158,7 @@ function encodeText(text: string, tokenizer: Tokenizer, withBos: boolean): Int32
   const needsBos = withBos && tokenizer.bos !== null && ids[0] !== tokenizer.bos
   const result = needsBos ? Int32Array.of(tokenizer.bos!, ...ids) : ids
   if (result.length === 0) throw new Error('the prompt has no tokens')
-  return result
+  return tokenizer.control ? withControl(result, tokenizer.control, tokenizer) : result
 }
 
 /** Templates end a turn with EOS and often a line feed: such a feed is never generated, so it is not trained on. */

@@ -20,6 +20,8 @@ export interface Tokenizer {
   readonly eos: number | null
   /** Tokens that end a reply: `eos` and those of generation_config.json. */
   readonly eosIds: readonly number[]
+  /** What follows every prompt of a model that was trained to be conditioned on it (CSFT); null for others. */
+  readonly control?: string | null
   /** null where the model has no chat template. */
   readonly chatTemplate: string | null
   /** The text of a conversation. Throws where there is no template, or the template refuses. */
@@ -29,6 +31,9 @@ export interface Tokenizer {
   /** What another thread loads the same tokenizer from. */
   readonly source?: { folder: string; options: TokenizerOptions }
 }
+
+/** The key of generation_config.json that holds `control`. */
+export const controlKey = 'prospect_control'
 
 type Json = Record<string, unknown>
 
@@ -74,11 +79,12 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
     bos,
     eos,
     eosIds,
+    control: typeof generation[controlKey] === 'string' ? generation[controlKey] : null,
     chatTemplate: templates.main,
     applyChatTemplate: (messages, options) => templates.render(messages, options),
     source: { folder, options: options.chatTemplate === undefined ? {} : { chatTemplate: options.chatTemplate } },
     hash: createHash('sha256')
-      .update(JSON.stringify([definition, config, templates.all, eosIds]))
+      .update(JSON.stringify([definition, config, templates.all, eosIds, generation[controlKey]]))
       .digest('hex'),
   }
 }

@@ -6,6 +6,8 @@ import { encodePrompt } from '../data/tokenize.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
 import { type Proportion, wilson } from '../evaluate/interval.ts'
 import { sample } from '../infer/sample.ts'
+import { makeObjective } from '../loss/index.ts'
+import { type ObjectiveName, objectives } from '../loss/table.ts'
 import { writeInitialWeights } from '../model/create.ts'
 import { loadDecoder } from '../model/load.ts'
 import type { TrainOptions } from '../train/options.ts'
@@ -34,7 +36,7 @@ const sftSettings: Partial<TrainOptions> = {
   optimizer: { learningRate: 2e-3 },
   schedule: { type: 'cosine', warmup: 0.05 },
 }
-const ktoSettings: Partial<TrainOptions> = {
+const alignSettings: Partial<TrainOptions> = {
   batchSize: 64,
   optimizer: { learningRate: 1e-4 },
   schedule: { type: 'linear', warmup: 0.1 },
@@ -43,44 +45,34 @@ const shared: Partial<TrainOptions> = { precision: 'float32', evaluation: { spli
 
 /**
  * The whole method on a small world whose truth is known: trains a shop assistant from nothing on good and bad replies alike, lets customers
- * (who err at times) judge what it says, aligns it with their thumbs by KTO, and measures on questions that it never met.
+ * (who err at times) judge what it says, aligns it with their thumbs by KTO or another objective, and measures on questions that it never met.
  */
 export async function demo({
   progress,
   signal,
+  loss = 'kto',
   folder = `runs/demo-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}`,
 }: {
   progress: Progress
   signal?: AbortSignal
+  loss?: ObjectiveName
   folder?: string
 }): Promise<DemoResult> {
   const began = performance.now()
   const hooks = { progress, signal }
   const path = (name: string) => join(folder, name)
-  mkdirSync(folder, { recursive: true })
-  writeDemoFolder(path('untrained'))
-  writeInitialWeights(path('untrained'), 0)
-
   progress.log(`1/4  train a small assistant from nothing on ${size.sftRows} replies, good and bad alike (SFT)`)
-  writeRows(path('replies.jsonl'), sftMixture(size.sftRows, 1))
-  const imitator = await trainShown(
-    { ...shared, ...sftSettings, model: path('untrained'), data: path('replies.jsonl'), output: path('sft') },
-    hooks,
-  )
+  const imitator = await trainImitator(folder, hooks)
 
   progress.log(`2/4  let it reply to ${size.feedbackRows} questions, and let customers judge (1 thumb in 20 is wrong)`)
-  const asked = trainingPrompts(size.feedbackRows, 2)
-  const feedback = judged(asked, await replies(imitator, asked, 3, 'replies to judge', hooks))
-  writeRows(path('feedback.jsonl'), feedback)
+  const pairs = makeObjective({ type: loss }).needs.pairs
+  const replied = await collectFeedback(imitator, { rows: size.feedbackRows, each: pairs ? 2 : 1, seed: 2 }, hooks)
+  const { thumbs } = replied
+  writeRows(path('feedback.jsonl'), pairs ? pairsOf(replied.feedback) : replied.feedback)
 
-  const up = feedback.filter(({ label }) => label).length
-  const thumbs = { up, down: feedback.length - up }
-  progress.log(`3/4  align it with ${thumbs.up} thumbs up and ${thumbs.down} thumbs down (KTO)`)
-  const loss = { type: 'kto', beta: 0.1, desirableWeight: balancingWeight(thumbs) } as const
-  const aligned = await trainShown(
-    { ...shared, ...ktoSettings, loss, model: imitator, data: path('feedback.jsonl'), output: path('kto') },
-    hooks,
-  )
+  progress.log(`3/4  align it with ${thumbs.up} thumbs up and ${thumbs.down} thumbs down (${loss.toUpperCase()})`)
+  const data = path('feedback.jsonl')
+  const aligned = await align({ model: imitator, data, output: path(loss), loss, thumbs }, hooks)
 
   progress.log(`4/4  measure both on ${size.heldOut} questions that neither has met`)
   const questions = heldOutPrompts(size.heldOut, 4)
@@ -88,7 +80,8 @@ export async function demo({
   const after = await replies(aligned, questions, 5, 'replies after', hooks)
   return {
     directory: folder,
-    run: path('kto'),
+    run: path(loss),
+    loss,
     model: aligned,
     thumbs,
     before: thumbsUp(questions, before),
@@ -100,7 +93,78 @@ export async function demo({
   }
 }
 
-interface Hooks {
+/** The model that imitates good and bad replies alike; returns its folder. */
+export async function trainImitator(folder: string, hooks: Hooks): Promise<string> {
+  const path = (name: string) => join(folder, name)
+  mkdirSync(folder, { recursive: true })
+  writeDemoFolder(path('untrained'))
+  writeInitialWeights(path('untrained'), 0)
+  writeRows(path('replies.jsonl'), sftMixture(size.sftRows, 1))
+  return await trainShown(
+    { ...shared, ...sftSettings, model: path('untrained'), data: path('replies.jsonl'), output: path('sft') },
+    hooks,
+  )
+}
+
+interface Feedback {
+  prompt: string
+  completion: string
+  label: boolean
+}
+
+/** Judged replies of a model, `each` to a question, `rows` in all. */
+export async function collectFeedback(
+  model: string,
+  { rows, each, seed }: { rows: number; each: number; seed: number },
+  hooks: Hooks,
+): Promise<{ feedback: Feedback[]; thumbs: DemoResult['thumbs'] }> {
+  const asked = trainingPrompts(Math.ceil(rows / each), seed).flatMap((prompt) => new Array<string>(each).fill(prompt))
+  const feedback = judged(asked, await replies(model, asked, seed + 1, 'replies to judge', hooks), seed - 2)
+  const up = feedback.filter(({ label }) => label).length
+  return { feedback, thumbs: { up, down: feedback.length - up } }
+}
+
+/** Of two replies to one question with different thumbs, the better is chosen and the other rejected; questions whose replies are alike give none. */
+export function pairsOf(feedback: readonly Feedback[]): { prompt: string; chosen: string; rejected: string }[] {
+  const pairs = []
+  for (let i = 0; i + 1 < feedback.length; i += 2) {
+    const [one, other] = [feedback[i]!, feedback[i + 1]!]
+    if (one.label === other.label) continue
+    const [chosen, rejected] = one.label ? [one, other] : [other, one]
+    pairs.push({ prompt: one.prompt, chosen: chosen.completion, rejected: rejected.completion })
+  }
+  return pairs
+}
+
+/** Aligns a model with an objective in its paper's settings; returns the aligned model's folder. */
+export async function align(
+  given: {
+    model: string
+    data: string
+    output: string
+    loss: ObjectiveName
+    thumbs: DemoResult['thumbs']
+    more?: Partial<TrainOptions>
+  },
+  hooks: Hooks,
+): Promise<string> {
+  const { model, data, output, loss, thumbs, more } = given
+  const weighted = (objectives[loss].options as readonly string[]).includes('desirableWeight')
+  const options = { type: loss, ...(weighted && { desirableWeight: balancingWeight(thumbs) }) }
+  return await trainShown({ ...shared, ...alignSettings, loss: options, model, data, output, ...more }, hooks)
+}
+
+/** Share of replies to questions that no training met which earn a thumbs up. */
+export async function measure(
+  model: string,
+  { count, seed }: { count: number; seed: number },
+  hooks: Hooks,
+): Promise<Proportion> {
+  const questions = heldOutPrompts(count, seed)
+  return thumbsUp(questions, await replies(model, questions, seed + 1, 'replies', hooks))
+}
+
+export interface Hooks {
   progress: Progress
   signal?: AbortSignal
 }
@@ -108,7 +172,7 @@ interface Hooks {
 /** Runs a training with its bar; returns the model's folder. */
 async function trainShown(options: TrainOptions, hooks: Hooks): Promise<string> {
   const run = await train(options, hooks)
-  const label = options.loss?.type === 'sft' ? 'SFT' : 'KTO'
+  const label = (options.loss?.type ?? 'kto').toUpperCase()
   let bar: ReturnType<Progress['start']> | undefined
   for await (const { step, steps, loss, rewards } of run) {
     bar ??= hooks.progress.start(steps, label)
@@ -156,8 +220,8 @@ function balancingWeight({ up, down }: DemoResult['thumbs']): number {
 }
 
 /** Replies with the thumbs of customers, some of them careless. */
-function judged(prompts: readonly string[], texts: readonly string[]) {
-  const random = new Random('thumbs', 0)
+function judged(prompts: readonly string[], texts: readonly string[], seed: number): Feedback[] {
+  const random = new Random('thumbs', seed)
   return prompts.map((prompt, i) => {
     const completion = texts[i]!
     return { prompt, completion, label: noisyThumb(judge(prompt, completion).up, size.thumbNoise, random) }

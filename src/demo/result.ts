@@ -6,6 +6,8 @@ export interface DemoResult {
   directory: string
   /** The run directory of the alignment. */
   run: string
+  /** The objective. */
+  loss: string
   /** The aligned model. */
   model: string
   /** Feedback rows that the model was aligned with. */

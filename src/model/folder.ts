@@ -198,6 +198,8 @@ export interface ModelContents {
   card?: string
   /** chat_template.jinja, where it is not the source's own. */
   chatTemplate?: string
+  /** Entries of generation_config.json beside the source's own. */
+  generation?: Readonly<Record<string, unknown>> | undefined
   /** A larger model is cut into shards; 5 GB, as Hugging Face does. */
   maxShardBytes?: number
 }
@@ -209,12 +211,13 @@ export async function saveModelFolder(path: string, contents: ModelContents): Pr
 
 /** Writes a model's files into a folder that exists. */
 export function writeModelFiles(folder: string, contents: ModelContents): void {
-  const { source, parameters, dtype, card, chatTemplate, maxShardBytes = 5e9 } = contents
+  const { source, parameters, dtype, card, chatTemplate, generation, maxShardBytes = 5e9 } = contents
   for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
   const config = { ...source.rawConfig, [dtypeKey]: dtype }
   writeFileSync(join(folder, configFile), `${stringifyLike(config, source.configText ?? '')}\n`)
   if (chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), chatTemplate)
+  if (generation !== undefined) addToGenerationConfig(folder, generation)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const entries = describeTensors(
     folder,
@@ -224,6 +227,12 @@ export function writeModelFiles(folder: string, contents: ModelContents): void {
     }),
   )
   writeWeights(folder, entries, maxShardBytes)
+}
+
+function addToGenerationConfig(folder: string, entries: Readonly<Record<string, unknown>>): void {
+  const file = join(folder, 'generation_config.json')
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as object) : {}
+  writeFileSync(file, `${JSON.stringify({ ...before, ...entries }, null, 2)}\n`)
 }
 
 /** The tensor in the type it is stored in, made when its turn comes. */

@@ -40,14 +40,24 @@ export async function writeCheckpoint(
     decoder,
     optimizer,
     objectiveState,
+    extra,
     keep,
-  }: { source: ModelFolder; decoder: Decoder; optimizer: AdamW; objectiveState?: ObjectiveState; keep: number },
+  }: {
+    source: ModelFolder
+    decoder: Decoder
+    optimizer: AdamW
+    objectiveState?: ObjectiveState
+    /** Writes what else there is to keep. */
+    extra?: (folder: string) => void
+    keep: number
+  },
 ): Promise<void> {
   mkdirSync(folder, { recursive: true })
   const name = `step-${String(step).padStart(6, '0')}`
   await replaceDirectory(join(folder, name), (temporary) => {
     writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' })
     writeSafetensors(join(temporary, 'optimizer.safetensors'), moments(optimizer))
+    extra?.(temporary)
     writeFileSync(
       join(temporary, 'state.json'),
       JSON.stringify({ format, step, updates: optimizer.step, objective: objectiveState ?? {} }),

@@ -36,6 +36,24 @@ export const trainOptions = z.strictObject({
     folder().optional(),
     'the starting model',
   ),
+  referenceMode: essentials(
+    '--reference-mode <mode>',
+    'How the reference is had: computed ahead and cached, or from a copy in memory; auto: cached, unless it follows the policy',
+    z.enum(['auto', 'cache', 'copy']).default('auto'),
+  ),
+  referenceSync: nested('A reference that follows the policy (TR-DPO)', {
+    every: essentials(
+      '--sync-reference-every <steps>',
+      'Move the reference towards the policy after every so many steps (TR-DPO)',
+      count().optional(),
+      'never',
+    ),
+    mixing: essentials(
+      '--reference-mixing <share>',
+      'What share of the policy the moved reference is; 1: the policy',
+      z.number().positive().max(1).default(0.6),
+    ),
+  }),
   chatTemplate: essentials(
     '--chat-template <file>',
     'Jinja chat template, saved with the result',

@@ -102,7 +102,7 @@ async function compute(
 }
 
 /** Mismatched completions read the prompts of the rows' pass, as in a training step. */
-function sharingPrompts<R>(work: (known: KnownPrompts) => R): R {
+export function sharingPrompts<R>(work: (known: KnownPrompts) => R): R {
   const known = new KnownPrompts()
   try {
     return work(known)
@@ -116,8 +116,9 @@ interface Logps {
   tokens: Float32Array[] | null
 }
 
-function logpsOf(
-  { tokens: needed, microBatchTokens }: ReferenceJob,
+/** Log-probabilities of sequences, and of their tokens where these are wanted. */
+export function logpsOf(
+  { tokens: needed, microBatchTokens }: Pick<ReferenceJob, 'tokens' | 'microBatchTokens'>,
   decoder: Decoder,
   weights: Parameters,
   sequences: readonly Sequence[],

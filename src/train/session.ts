@@ -3,10 +3,12 @@ import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
 import { balanceText, resolveWeights } from '../loss/weights.ts'
+import type { Decoder } from '../model/decoder.ts'
 import { type ModelFolder, openModelFolder } from '../model/folder.ts'
 import { lengthRegimes } from '../model/frequencies.ts'
 import { loadDecoder } from '../model/load.ts'
 import { weightsHash } from '../model/weights-hash.ts'
+import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import { hasBfloat16 } from '../tensor/processor.ts'
@@ -14,6 +16,7 @@ import type { Dtype } from '../tensor/tensor.ts'
 import type { ReferenceLogps } from './batches.ts'
 import { latestCheckpoint, restoreCheckpoint } from './checkpoint.ts'
 import type { HeldOut } from './evaluation.ts'
+import { LiveReference } from './live-reference.ts'
 import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
@@ -31,6 +34,8 @@ export interface Session {
   data: PreparedData
   trainer: Trainer
   reference: ReferenceLogps | null
+  /** Where the reference is in memory instead. */
+  liveReference: LiveReference | null
   heldOut: HeldOut | null
   /** Steps done before. */
   startStep: number
@@ -56,6 +61,8 @@ export async function openSession(
   const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
   recordData(directory, data, resume !== undefined)
   try {
+    const live = objective.needs.reference && livesInMemory(options)
+    if (objective.needs.reference) progress?.log(referenceText(options, live))
     const reference = objective.needs.reference
       ? await referencesOf(options, objective, source, modelHash, data, { signal, progress })
       : null
@@ -68,6 +75,10 @@ export async function openSession(
     const objectiveState = restored?.objectiveState ?? objective.initialState ?? {}
     const trainer = { decoder, objective, objectiveState, optimizer, compute: computeType(options), microBatchTokens }
     const { heldOut: examples, heldOutPlan: plan } = data
+    const liveReference = live
+      ? new LiveReference(loadReferenceCopy(options, source), trainer, options.referenceSync)
+      : null
+    if (checkpoint) liveReference?.restore(checkpoint.folder)
     const heldOut = plan && { examples, plan, reference: reference?.heldOut ?? null }
     return {
       options,
@@ -77,6 +88,7 @@ export async function openSession(
       data,
       trainer,
       reference: reference?.train ?? null,
+      liveReference,
       heldOut,
       startStep: restored?.step ?? 0,
     }
@@ -130,6 +142,33 @@ function weighted(
   return { ...loss, ...chosen }
 }
 
+/** A reference that follows the policy cannot be computed ahead. */
+function livesInMemory({ referenceMode, referenceSync }: ResolvedTrainOptions): boolean {
+  const follows = referenceSync.every !== undefined
+  if (follows && referenceMode === 'cache') {
+    throw new OptionError(
+      'referenceMode: cache is not possible with referenceSync.every: a reference that follows the policy is not known ahead; leave one out',
+    )
+  }
+  return follows || referenceMode === 'copy'
+}
+
+function referenceText({ reference, referenceMode, referenceSync }: ResolvedTrainOptions, live: boolean): string {
+  const which = reference ?? 'the starting model'
+  const { every, mixing } = referenceSync
+  if (every !== undefined)
+    return `reference: ${which}, in memory, moved by ${mixing} towards the policy after every ${every} steps`
+  const how = live ? 'a frozen copy in memory' : 'log-probabilities computed ahead and cached'
+  return `reference: ${which}, ${how}${referenceMode === 'auto' ? '' : ' (--reference-mode)'}`
+}
+
+/** A decoder of its own with the weights that the reference starts from. */
+function loadReferenceCopy({ reference, maxLength }: ResolvedTrainOptions, source: ModelFolder): Decoder {
+  return loadDecoder(reference === undefined ? source : openModelFolder(reference), 'float32', {
+    contextTokens: maxLength,
+  })
+}
+
 async function referencesOf(
   options: ResolvedTrainOptions,
   objective: Objective,
@@ -137,7 +176,7 @@ async function referencesOf(
   sourceHash: string,
   { train, plan, heldOut, heldOutPlan }: PreparedData,
   hooks: Pick<TrainHooks, 'signal' | 'progress'>,
-): Promise<{ train: ReferenceLogps; heldOut: ReferenceLogps | null }> {
+): Promise<{ train: ReferenceLogps | null; heldOut: ReferenceLogps | null }> {
   const model = options.reference === undefined ? source : openModelFolder(options.reference)
   const weights =
     options.reference === undefined ? sourceHash : await weightsHash(model, options.cache ?? defaultCache())
@@ -146,7 +185,9 @@ async function referencesOf(
   const shared = { compute: computeType(options), microBatchTokens, tokens: objective.needs.tokens }
   const load = () => loadDecoder(model, 'float32', { contextTokens: options.maxLength })
   const settings = { cache: options.cache, ...hooks }
-  const ofTrain = await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)
+  const ofTrain = livesInMemory(options)
+    ? null
+    : await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)
   if (!heldOutPlan) return { train: ofTrain, heldOut: null }
   const ofHeldOut = await referenceLogps({ examples: heldOut, plan: heldOutPlan, ...shared }, hash, load, settings)
   return { train: ofTrain, heldOut: ofHeldOut }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
 import { setImmediate } from 'node:timers/promises'
+import { controlKey } from '../data/tokenizer.ts'
 import type { HubHooks } from '../hub/download.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { completeLoss, foreignOptions } from '../loss/table.ts'
@@ -104,7 +105,8 @@ function start(session: Session, hooks: TrainHooks, sampler?: Sampler): Run {
   }
 }
 
-function release({ trainer }: Session): void {
+function release({ trainer, liveReference }: Session): void {
+  liveReference?.dispose()
   trainer.optimizer.dispose()
   trainer.decoder.dispose()
 }
@@ -158,11 +160,14 @@ class Loop {
   }
 
   #step(step: number): void {
-    const { options, trainer, data, reference, directory } = this.#session
+    const { options, trainer, data, reference, liveReference, directory } = this.#session
     const began = performance.now()
-    const batch = batchOf(data.plan, step, data.train, reference)
+    const planned = batchOf(data.plan, step, data.train, reference)
+    const batch = liveReference ? liveReference.fill(planned) : planned
     const result = trainStep(trainer, batch, scheduleFactor(options.schedule, step, data.plan.steps))
-    if (step === 0 && reference && options.reference === undefined && !result.notFinite) refuseMovedReference(result)
+    if (step === 0 && trainer.objective.needs.reference && options.reference === undefined && !result.notFinite)
+      refuseMovedReference(result)
+    liveReference?.follow(trainer.decoder, step + 1)
     const seconds = (performance.now() - began) / 1000
     const metrics = this.#withAlarms(this.#metrics(step, result))
     directory.append('metrics', metrics)
@@ -279,10 +284,11 @@ class Loop {
   }
 
   async #checkpoint(done: number): Promise<void> {
-    const { source, trainer, directory, options } = this.#session
+    const { source, trainer, liveReference, directory, options } = this.#session
+    const extra = (folder: string) => liveReference?.write(folder)
     const { decoder, optimizer, objectiveState } = trainer
     const { keep } = options.checkpoint
-    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, objectiveState, keep })
+    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, objectiveState, extra, keep })
   }
 
   async #save(): Promise<string> {
@@ -290,7 +296,9 @@ class Loop {
     const { parameters } = trainer.decoder
     const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'))
     const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
-    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card, chatTemplate })
+    const { control } = trainer.objective.needs
+    const generation = control && { [controlKey]: control.desirable }
+    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card, chatTemplate, generation })
     return directory.model
   }
 

@@ -2,6 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { encodePrompt, tokenizeRows } from '../../src/data/tokenize.ts'
+import { loadTokenizer } from '../../src/data/tokenizer.ts'
 import { train } from '../../src/index.ts'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
 import { objectiveNames } from '../../src/loss/table.ts'
@@ -150,5 +152,33 @@ describe('weights', () => {
       /desirable weight 3, undesirable weight 1: .* is 1, was 0\.3333 \(advised: 1 to 1\.5\)/,
     )
     expect(steps[0]!.loss).toBeCloseTo((4 * 3 * 0.5 + 12 * 0.5) / 16, 6)
+  })
+})
+
+describe('control tokens', () => {
+  test('follow the prompt by label in training, and the good one follows every prompt of the trained model', async () => {
+    await finish(options({ type: 'csft', desirableControl: '[+]', undesirableControl: '[-]' }, 'controlled'))
+    const [before, after] = [join(folder, 'model'), join(folder, 'controlled', 'model')].map((path) =>
+      loadTokenizer(path),
+    )
+    expect(before!.control).toBeNull()
+    expect(after!.control).toBe('[+]')
+    const asked = after!.decode(encodePrompt('Bring tea 1. ', after!), { skipSpecial: true })
+    expect(asked).toBe('Bring tea 1. [+]')
+    const rows = [true, false].map((label, i) => ({
+      prompt: 'Bring tea 1. ',
+      completion: 'tea',
+      label,
+      origin: { file: 'x', line: i },
+    }))
+    const limits = { maxLength: 99, maxPromptLength: 99, strict: false, onBadRow: 'error' } as const
+    const control = { desirable: '[+]', undesirable: '[-]' }
+    // Also where the model that is trained has a control text already: it is replaced, not doubled.
+    for (const tokenizer of [before!, after!]) {
+      const { examples } = await tokenizeRows(rows, tokenizer, { ...limits, control })
+      const prompts = examples.map(({ prompt }) => tokenizer.decode(prompt, { skipSpecial: true }))
+      expect(prompts).toEqual(['Bring tea 1. [+]', 'Bring tea 1. [-]'])
+      for (const { completion } of examples) expect(tokenizer.decode(completion, { skipSpecial: true })).toBe('tea')
+    }
   })
 })
