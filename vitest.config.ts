@@ -6,6 +6,7 @@ export default defineConfig({
     pool: 'forks',
     maxWorkers: 1,
     testTimeout: 240_000,
+    hookTimeout: 240_000,
     env: {
       OMP_WAIT_POLICY: 'passive', // threads that spin stall each other where other work runs beside the tests
       NO_COLOR: '1', // what is printed is compared as plain text; a CI's environment would colour it

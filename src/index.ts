@@ -1,3 +1,4 @@
+import { writeReport } from './evaluate/report/report.ts'
 import { answer } from './infer/answer.ts'
 import type { TrainOptions } from './train/options.ts'
 import type { Run, TrainHooks } from './train/run.ts'
@@ -5,6 +6,15 @@ import { train as trainWith } from './train/train.ts'
 
 export { DataError } from './data/read.ts'
 export type { Message } from './data/types.ts'
+export { bootstrap } from './evaluate/bootstrap.ts'
+export { type Interval, type Proportion, wilson } from './evaluate/interval.ts'
+export { rewardsOptions, winRateOptions } from './evaluate/options.ts'
+export { writeReport } from './evaluate/report/report.ts'
+export type { RewardReport } from './evaluate/reward-report.ts'
+export { evaluateRewards } from './evaluate/rewards.ts'
+export { signTest } from './evaluate/sign-test.ts'
+export { type Comparison, type WinRate, winRate } from './evaluate/win-rate.ts'
+export { evaluateWinRate, type WinRateReport } from './evaluate/winrate.ts'
 export { generate } from './infer/generate.ts'
 export { type GenerateOptions, generateOptions, type Reply, type ResolvedGenerateOptions } from './infer/options.ts'
 export { OptionError } from './options/validate.ts'
@@ -22,5 +32,5 @@ export type { Evaluation, Progress, Run, StepMetrics, Summary, TrainHooks } from
  *     console.log((await run.finished).model)
  */
 export function train(options: TrainOptions, hooks: TrainHooks = {}): Promise<Run> {
-  return trainWith(options, hooks, { sampler: answer })
+  return trainWith(options, hooks, { sampler: answer, report: writeReport })
 }

@@ -46,4 +46,24 @@ at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::st
 at::Tensor segmentAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const at::Tensor& segments, double scale,
                             int64_t window, double softCap, const c10::optional<at::Tensor>& contextKeys, const c10::optional<at::Tensor>& contextValues);
 
+/// Tokens of one page of the key-value cache.
+constexpr int64_t cachePageTokens = 32;
+
+/// Attention of tokens over the key-value cache of their rows, after storing their own keys and values in it. Row r's token at position p lies in
+/// page pages[r, p / 32], at place p % 32; rows may share pages. A token sees what its row holds up to its own position, or the last `window` tokens of
+/// that (0: all). Scores become c tanh(s / c) for a `soft_cap` c above 0. queries [tokens, heads, size], keys and values [tokens, keyValueHeads, size],
+/// key_pool [pages, keyValueHeads, size, 32], value_pool [pages, keyValueHeads, 32, size rounded up to 16], all float32 or all bfloat16; pages int32
+/// [rows, most pages] (-1: none), rows and positions int32 [tokens] -> [tokens, heads x size] of the queries' type. Softmax and sums are in float32.
+at::Tensor pagedAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const at::Tensor& keyPool, const at::Tensor& valuePool,
+                          const at::Tensor& pages, const at::Tensor& rows, const at::Tensor& positions, double scale, int64_t window, double softCap);
+
+/// One token a row of logits (float32 [rows, vocabulary]), and its log-probability under them as they are given: int64 [rows], float32 [rows].
+/// Tokens seen before (int32, those of row r end at seen_ends[r]; a penalty of 1 needs none) have their logits divided by the penalty where positive, else
+/// multiplied (Keskar et al., arXiv 1909.05858). Then a temperature of 0 takes the likeliest token, the first of several. Else logits are divided by it, and
+/// the token is drawn from the `top_k` likeliest (0: all), of these from the fewest that hold `top_p` of their probability (Holtzman et al., arXiv
+/// 1904.09751), of these from those at least `min_p` times as likely as the likeliest (arXiv 2407.01082), ties of the last included: by inversion, at
+/// `shares` (float64 [rows], 0 <= share < 1) of the total. Throws where logits are not finite.
+std::tuple<at::Tensor, at::Tensor> drawTokens(const at::Tensor& logits, const at::Tensor& shares, const at::Tensor& seen, const at::Tensor& seenEnds, double temperature,
+                                              int64_t topK, double topP, double minP, double repetitionPenalty);
+
 }  // namespace prospect

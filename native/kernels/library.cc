@@ -20,4 +20,12 @@ TORCH_LIBRARY(prospect, library) {
       "segment_attention(Tensor queries, Tensor keys, Tensor values, Tensor segments, float scale, int window=0, float soft_cap=0., "
       "Tensor? context_keys=None, Tensor? context_values=None) -> Tensor",
       &prospect::segmentAttention);
+  library.def(
+      "paged_attention_(Tensor queries, Tensor keys, Tensor values, Tensor(a!) key_pool, Tensor(b!) value_pool, Tensor pages, Tensor rows, "
+      "Tensor positions, float scale, int window, float soft_cap) -> Tensor",
+      &prospect::pagedAttention);
+  library.def(
+      "draw_tokens(Tensor logits, Tensor shares, Tensor seen, Tensor seen_ends, float temperature, int top_k, float top_p, float min_p, "
+      "float repetition_penalty) -> (Tensor, Tensor)",
+      &prospect::drawTokens);
 }

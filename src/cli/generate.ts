@@ -1,8 +1,11 @@
+import { existsSync, readFileSync, truncateSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { Command } from 'commander'
 import colors from 'picocolors'
 import { generateOptions, type Reply } from '../infer/options.ts'
+import { Interrupted } from './errors.ts'
 import { addFlags, resolveOptions } from './flags.ts'
+import { listenForInterrupts } from './interrupt.ts'
 import { createProgress } from './progress.ts'
 import { printable } from './table.ts'
 
@@ -15,9 +18,31 @@ export function configure(command: Command): void {
   command.action(async () => {
     const options = resolveOptions(command, generateOptions)
     const { generate } = await import('../infer/generate.ts') // loads libtorch
-    const replies = generate(options, { progress: createProgress({ silent: options.output === undefined }) })
-    await (options.output === undefined ? printReplies(replies) : writeReplies(replies, options.output))
+    const progress = createProgress({ silent: options.output === undefined })
+    const interrupts = listenForInterrupts(() =>
+      progress.log('interrupted: stopping; press Ctrl-C again to exit at once'),
+    )
+    const skip = options.resume ? keptReplies(options.output!) : 0
+    try {
+      const replies = generate(options, { progress, signal: interrupts.signal, skip })
+      await (options.output === undefined ? printReplies(replies) : writeReplies(replies, options.output, skip > 0))
+    } catch (error) {
+      if (!interrupts.signal.aborted) throw error
+      const fix = options.output === undefined ? '' : '; the same command with --resume goes on'
+      throw new Interrupted(`stopped${fix}`, interrupts.exitCode())
+    } finally {
+      interrupts.dispose()
+    }
   })
+}
+
+/** How many replies a file holds; a line cut off by a kill is taken away. */
+export function keptReplies(path: string): number {
+  if (!existsSync(path)) return 0
+  const text = readFileSync(path, 'utf8')
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+  if (whole !== text) truncateSync(path, Buffer.byteLength(whole))
+  return whole.split('\n').length - 1
 }
 
 export async function printReplies(replies: AsyncIterable<Reply>): Promise<void> {
@@ -29,8 +54,8 @@ export async function printReplies(replies: AsyncIterable<Reply>): Promise<void>
 }
 
 /** A row a reply, as it comes: what was answered before an interruption stays. */
-export async function writeReplies(replies: AsyncIterable<Reply>, path: string): Promise<void> {
-  const file = await open(path, 'w')
+export async function writeReplies(replies: AsyncIterable<Reply>, path: string, append = false): Promise<void> {
+  const file = await open(path, append ? 'a' : 'w')
   try {
     for await (const reply of replies) await file.write(`${JSON.stringify(reply)}\n`)
   } finally {

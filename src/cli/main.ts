@@ -16,6 +16,9 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandMod
     load: () => import('./export.ts'),
   },
   plot: { summary: 'draw value functions, or the metrics of runs', load: () => import('./plot.ts') },
+  evaluate: { summary: 'say whether a model does better, and how sure that is', load: () => import('./evaluate.ts') },
+  report: { summary: 'write the report of a run', load: () => import('./report.ts') },
+  reproduce: { summary: "repeat the paper's experiments at a small size", load: () => import('./reproduce.ts') },
   demo: {
     summary: 'train a tiny model from nothing and show its replies before and after',
     load: () => import('./demo.ts'),

@@ -1,8 +1,10 @@
 import { Argument, type Command } from 'commander'
 import { convertOptions, inspectOptions } from '../data/options.ts'
+import { rewardsOptions, winRateOptions } from '../evaluate/options.ts'
 import { exportOptions } from '../export/options.ts'
 import { generateOptions } from '../infer/options.ts'
 import { plotOptions } from '../plot/options.ts'
+import { reproduceOptions } from '../reproduce/options.ts'
 import { trainOptions } from '../train/options.ts'
 import { jsonSchemaOf } from './reference.ts'
 
@@ -13,6 +15,9 @@ export const tables = {
   generate: generateOptions,
   plot: plotOptions,
   export: exportOptions,
+  'evaluate winrate': winRateOptions,
+  'evaluate rewards': rewardsOptions,
+  reproduce: reproduceOptions,
 }
 
 export function configure(command: Command): void {

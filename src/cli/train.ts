@@ -109,7 +109,13 @@ export function summaryText({ directory, summary }: Finished): string {
   const { model, steps, seconds, evaluation } = summary
   const lines = [`${formatNumber(steps)} steps in ${formatDuration(seconds)}; run directory: ${directory}`]
   if (evaluation) lines.push('', evaluationTable(evaluation.before, evaluation.after))
-  if (model) lines.push('', `model: ${model}`, `try it: prospect generate --model ${model} --prompt "..."`)
+  if (model)
+    lines.push(
+      '',
+      `report: ${join(directory, 'report.html')}`,
+      `model: ${model}`,
+      `try it: prospect generate --model ${model} --prompt "..."`,
+    )
   return lines.join('\n')
 }
 

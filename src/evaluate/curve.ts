@@ -15,7 +15,11 @@ export function areaWithInterval(rewards: ArrayLike<number>, labels: readonly bo
   const area = areaUnderCurve(rewards, labels)
   if (area === null) return null
   const desirable = labels.filter(Boolean).length
-  const undesirable = labels.length - desirable
+  return areaInterval(area, desirable, labels.length - desirable)
+}
+
+/** The same where only the area and the sizes of the classes are known. */
+export function areaInterval(area: number, desirable: number, undesirable: number): AreaUnderCurve {
   const rejected = (candidate: number) => Math.abs(candidate - area) > z * deviation(candidate, desirable, undesirable)
   return {
     area,

@@ -1,163 +1,187 @@
-import { type Attention, type Segment, segmentAttention } from '../model/attention.ts'
+import type { Attention } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
-import { softCap } from '../model/layers.ts'
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 
-/** Where a token's keys and values lie: a row's slot and the token's position in the row. */
-export interface Place {
-  slot: number
-  position: number
-}
+/** Tokens of a page, as native/kernels has it. */
+export const pageTokens = 32
 
-/** Bytes that a row of so many tokens takes in the cache. */
-export function cacheBytes({ layers, keyValueHeads, headSize }: ModelConfig, dtype: Dtype, tokens: number): number {
-  return 2 * layers * keyValueHeads * headSize * tokens * (dtype === 'float32' ? 4 : 2)
+/** What one pass over some tokens needs to know: the pages of each row, and row and position of each token. */
+export interface Layout {
+  pages: readonly (readonly number[])[]
+  rows: Int32Array
+  positions: Int32Array
 }
 
 /**
- * Keys and values of the tokens so far, for rows that are extended together. Row i lies in slot i of [slots, keyValueHeads, capacity, headSize],
- * so that the first rows of all are one block of memory. What lies beyond a row's length is finite and masked.
+ * Keys and values in pages of 32 tokens, which rows fill one after the other and may share where their tokens begin alike. A page that no row uses keeps
+ * what it holds until it is needed, so that a later row with the same beginning finds it. Pages are refilled oldest first.
  */
-export class KeyValueCache {
+export class PagedCache {
   readonly #config: ModelConfig
-  readonly #slots: number
   readonly #dtype: Dtype
+  readonly #most: number
   #layers: { keys: Tensor; values: Tensor }[] = []
-  #capacity = 0
+  #uses: number[] = []
+  readonly #empty: number[] = []
+  /** Pages without a row whose content may be found again, the oldest first. */
+  readonly #idle = new Set<number>()
+  /** What a page holds, by the tokens up to its end. */
+  readonly #known = new Map<string, number>()
+  readonly #keyOf = new Map<number, string>()
+  #prefixes = 0
+  readonly #prefixOf = new Map<number, number>()
 
-  /** `dtype`: that of keys and values, which is the matrices' own. */
-  constructor(config: ModelConfig, slots: number, dtype: Dtype) {
+  /** `dtype`: that of keys and values, which is the matrices' own. At most `mostPages` are held. */
+  constructor(config: ModelConfig, dtype: Dtype, mostPages: number) {
     this.#config = config
-    this.#slots = slots
     this.#dtype = dtype
+    this.#most = mostPages
   }
 
-  /** Makes room for rows of this many tokens. Room at least doubles, so that a growing row is rarely copied. */
-  reserve(tokens: number): void {
-    if (tokens <= this.#capacity) return
-    const capacity = Math.min(Math.max(64, tokens, 2 * this.#capacity), Math.max(tokens, this.#config.maxPositions))
-    const { layers, keyValueHeads, headSize } = this.#config
-    const shape = [this.#slots, keyValueHeads, capacity, headSize]
-    const previous = this.#layers
-    const larger = (old: Tensor | undefined) =>
-      scope(() => {
-        const grown = outsideScopes(() => op.zeros(shape, this.#dtype))
-        if (old) op.copyInPlace(grown.narrow(2, 0, this.#capacity), old)
-        old?.dispose()
-        return grown
-      })
-    this.#layers = Array.from({ length: layers }, (_, layer) => ({
-      keys: larger(previous[layer]?.keys),
-      values: larger(previous[layer]?.values),
-    }))
-    this.#capacity = capacity
+  /** Pages that could be taken now. */
+  get free(): number {
+    return this.#most - this.#uses.length + this.#empty.length + this.#idle.size
   }
 
-  /** Copies the first `length` tokens of a slot to another. */
-  move(from: number, to: number, length: number): void {
-    const part = (all: Tensor, slot: number) => all.narrow(0, slot, 1).narrow(2, 0, length)
-    scope(() => {
-      for (const { keys, values } of this.#layers)
-        for (const all of [keys, values]) op.copyInPlace(part(all, to), part(all, from))
-    })
+  /** A page for one row; null where all are in use. */
+  take(): number | null {
+    const page = this.#empty.pop() ?? this.#grown() ?? this.#forgotten()
+    if (page === null) return null
+    this.#uses[page] = 1
+    return page
   }
 
-  /** Attention of whole prompts, packed as `segments`, that keeps their keys and values at `places`, one a token. */
-  readPrompts(segments: readonly Segment[], places: readonly Place[]): Attention {
-    const within = segmentAttention(segments)
-    const indices = this.#indices(places)
-    return (layer, queries, keys, values, form) => {
-      this.#store(layer, keys, values, indices)
-      return within(layer, queries, keys, values, form)
+  release(pages: readonly number[]): void {
+    for (const page of pages) {
+      this.#uses[page]!--
+      if (this.#uses[page] !== 0) continue
+      if (this.#keyOf.has(page)) this.#idle.add(page)
+      else this.#empty.push(page)
     }
   }
 
-  /** Attention of one new token a row, in the order of slots, over its row up to and including itself. */
-  extendRows(places: readonly Place[]): Attention {
-    const { heads, keyValueHeads, headSize } = this.#config
-    const rows = places.length
-    const context = 1 + Math.max(...places.map(({ position }) => position))
-    const indices = this.#indices(places)
-    const windows = new Set(this.#config.attention.map(({ window }) => window))
-    const masks = new Map(
-      Array.from(windows, (window) => [window, lengthMask(places, context, window).to(this.#dtype)]),
-    )
-    const groups = rows * keyValueHeads
-    const first = (all: Tensor) => all.view(-1, this.#capacity, headSize).narrow(0, 0, groups).narrow(1, 0, context) // [groups, context, headSize]
-    return (layer, queries, keys, values, { scale, softCap: cap, window }) => {
-      this.#store(layer, keys, values, indices)
-      const all = this.#layers[layer]!
-      const scaled = queries.mul(scale).view(groups, heads / keyValueHeads, headSize)
-      const scores = softCap(scoresOf(scaled, first(all.keys)).view(rows, heads, context), cap).add(masks.get(window)!)
-      const weights = op
-        .softmax(scores, -1, 'float32')
-        .to(this.#dtype)
-        .view(groups, heads / keyValueHeads, context)
-      return mixOf(weights, first(all.values)).view(rows, heads * headSize)
+  /**
+   * The pages that hold the beginning of `tokens`, as far as whole pages go and are known; they are the caller's to release. Rows of another `kind`
+   * hold other keys for the same tokens.
+   */
+  find(tokens: Int32Array, kind: string): number[] {
+    const found: number[] = []
+    let prefix: string | number = kind
+    for (let start = 0; start + pageTokens <= tokens.length; start += pageTokens) {
+      const page = this.#known.get(keyOf(prefix, tokens, start))
+      if (page === undefined) break
+      this.#idle.delete(page)
+      this.#uses[page]!++
+      prefix = this.#prefixOf.get(page)!
+      found.push(page)
+    }
+    return found
+  }
+
+  /** Makes what the whole pages of `tokens` hold (or will, once the pass under way has run) known to `find`. */
+  remember(tokens: Int32Array, kind: string, pages: readonly number[]): void {
+    let prefix: string | number = kind
+    for (let start = 0; start + pageTokens <= tokens.length; start += pageTokens) {
+      const key = keyOf(prefix, tokens, start)
+      const page = this.#known.get(key) ?? this.#name(key, pages[start / pageTokens]!)
+      prefix = this.#prefixOf.get(page)!
+    }
+  }
+
+  /** Attention that stores a pass's keys and values, and lets each token see its row up to itself. */
+  attention({ pages, rows, positions }: Layout): Attention {
+    const most = Math.max(...pages.map(({ length }) => length))
+    const table = new Int32Array(pages.length * most).fill(-1)
+    for (const [row, own] of pages.entries()) table.set(own, row * most)
+    const [pagesTensor, rowsTensor, positionsTensor] = [
+      Tensor.from(table, [pages.length, most]),
+      Tensor.from(rows),
+      Tensor.from(positions),
+    ]
+    return (layer, queries, keys, values, { scale, window, softCap }) => {
+      const pool = this.#layers[layer]!
+      return op.pagedAttention(
+        queries,
+        keys,
+        values,
+        pool.keys,
+        pool.values,
+        pagesTensor,
+        rowsTensor,
+        positionsTensor,
+        scale,
+        window ?? 0,
+        softCap ?? 0,
+      )
     }
   }
 
   dispose(): void {
-    for (const { keys, values } of this.#layers) {
+    for (const tensor of this.#layers.flatMap(({ keys, values }) => [keys, values])) tensor.dispose()
+    this.#layers = []
+  }
+
+  #name(key: string, page: number): number {
+    this.#known.set(key, page)
+    this.#keyOf.set(page, key)
+    this.#prefixOf.set(page, ++this.#prefixes)
+    return page
+  }
+
+  /** The first page of more memory; null where there may be no more. Memory doubles, so that pages are rarely copied. */
+  #grown(): number | null {
+    const held = this.#uses.length
+    if (held === this.#most) return null
+    const capacity = Math.min(this.#most, Math.max(16, 2 * held))
+    if (this.#layers.length === 0) this.#layers = Array.from({ length: this.#config.layers }, () => this.#pools(0))
+    const previous = this.#layers
+    this.#layers = previous.map(({ keys, values }) => {
+      const larger = this.#pools(capacity)
+      if (held > 0) {
+        scope(() => {
+          op.copyInPlace(larger.keys.narrow(0, 0, held), keys)
+          op.copyInPlace(larger.values.narrow(0, 0, held), values)
+        })
+      }
       keys.dispose()
       values.dispose()
-    }
-    this.#layers = []
-    this.#capacity = 0
+      return larger
+    })
+    for (let page = capacity - 1; page > held; page--) this.#empty.push(page)
+    this.#uses = Array.from({ length: capacity }, (_, page) => this.#uses[page] ?? 0)
+    return held
   }
 
-  #store(layer: number, keys: Tensor, values: Tensor, indices: Tensor): void {
-    const { headSize } = this.#config
-    const all = this.#layers[layer]!
-    op.indexCopyInPlace(all.keys.view(-1, headSize), 0, indices, keys.reshape(-1, headSize))
-    op.indexCopyInPlace(all.values.view(-1, headSize), 0, indices, values.reshape(-1, headSize))
+  #pools(pages: number): { keys: Tensor; values: Tensor } {
+    const { keyValueHeads, headSize } = this.#config
+    const padded = 16 * Math.ceil(headSize / 16)
+    return outsideScopes(() => ({
+      keys: op.zeros([pages, keyValueHeads, headSize, pageTokens], this.#dtype),
+      values: op.zeros([pages, keyValueHeads, pageTokens, padded], this.#dtype),
+    }))
   }
 
-  /** Where each head of each token lies in a layer seen as [slots x keyValueHeads x capacity, headSize]. */
-  #indices(places: readonly Place[]): Tensor {
-    const { keyValueHeads } = this.#config
-    const indices = new Int32Array(places.length * keyValueHeads)
-    let i = 0
-    for (const { slot, position } of places) {
-      for (let head = 0; head < keyValueHeads; head++)
-        indices[i++] = (slot * keyValueHeads + head) * this.#capacity + position
-    }
-    return Tensor.from(indices).to('int64')
+  #forgotten(): number | null {
+    const [page] = this.#idle
+    if (page === undefined) return null
+    this.#idle.delete(page)
+    this.#known.delete(this.#keyOf.get(page)!)
+    this.#keyOf.delete(page)
+    this.#prefixOf.delete(page)
+    return page
   }
 }
 
-/** 0 up to each row's position, within the window where there is one; else -infinity: [rows, 1, context] float32. */
-function lengthMask(places: readonly Place[], context: number, window: number | null): Tensor {
-  const mask = new Float32Array(places.length * context)
-  for (const [row, { position }] of places.entries()) {
-    mask.fill(Number.NEGATIVE_INFINITY, row * context + position + 1, (row + 1) * context)
-    if (window !== null && window <= position)
-      mask.fill(Number.NEGATIVE_INFINITY, row * context, row * context + position + 1 - window)
-  }
-  return Tensor.from(mask, [places.length, 1, context])
+/** A page's tokens, and which beginning they follow. */
+function keyOf(prefix: string | number, tokens: Int32Array, start: number): string {
+  return `${prefix}:${tokens.subarray(start, start + pageTokens).join()}`
 }
 
-/**
- * A batch of small float32 products costs OpenBLAS a call each; up to about this many elements a matrix, the product element by element with
- * a sum is several times faster.
- */
-const smallProduct = 32_768
-
-function isSmall(matrices: Tensor, shared: number): boolean {
-  const [, context, headSize] = matrices.shape as [number, number, number]
-  return matrices.dtype === 'float32' && shared * context * headSize <= smallProduct
-}
-
-/** queries [groups, shared, headSize], keys [groups, context, headSize] -> [groups, shared, context] */
-function scoresOf(queries: Tensor, keys: Tensor): Tensor {
-  if (!isSmall(keys, queries.shape[1]!)) return queries.matmul(keys.transpose(1, 2))
-  return op.unsqueeze(keys, 1).mul(op.unsqueeze(queries, 2)).sum([-1])
-}
-
-/** weights [groups, shared, context], values [groups, context, headSize] -> [groups, shared, headSize] */
-function mixOf(weights: Tensor, values: Tensor): Tensor {
-  if (!isSmall(values, weights.shape[1]!)) return weights.matmul(values)
-  return op.unsqueeze(values, 1).mul(op.unsqueeze(weights, 3)).sum([-2])
+/** Bytes of a page over all layers. */
+export function pageBytes({ layers, keyValueHeads, headSize }: ModelConfig, dtype: Dtype): number {
+  return (
+    layers * keyValueHeads * (headSize + 16 * Math.ceil(headSize / 16)) * pageTokens * (dtype === 'float32' ? 4 : 2)
+  )
 }

@@ -11,40 +11,74 @@ import type { Dtype } from '../tensor/tensor.ts'
 import type { Progress } from '../train/run.ts'
 import type { Reply, ResolvedGenerateOptions } from './options.ts'
 import { type NamedPrompt, readPrompts } from './prompts.ts'
-import { promptProblem, type Sample, sample } from './sample.ts'
+import { promptProblem, type Sample, type SampleOptions, sample } from './sample.ts'
 
 export interface GenerateHooks {
   progress?: Progress
   signal?: AbortSignal
+  /** Prompts at the beginning that are answered already. The others get what they would have got among all. */
+  skip?: number
 }
 
-/** Answers the prompts with the model of a folder, and yields the replies in the order of the prompts. */
+/** Answers the prompts with the model of a folder, or by an endpoint, and yields the replies in the order of the prompts. */
 export async function* generate(
   options: ResolvedGenerateOptions,
-  { progress, signal }: GenerateHooks = {},
+  { progress, signal, skip = 0 }: GenerateHooks = {},
+): AsyncGenerator<Reply> {
+  const all = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
+  const named = all.slice(skip)
+  const piece = progress?.start(all.length, 'replies', skip)
+  const began = performance.now()
+  let [answered, tokens] = [skip, 0]
+  try {
+    const replies = options.sampler === undefined ? answeredHere : (await import('./remote.ts')).remoteReplies
+    for await (const reply of replies(named, options, { progress, signal, skip })) {
+      tokens += reply.tokens
+      piece?.update(++answered, { 'tokens/s': Math.round(tokens / ((performance.now() - began) / 1000)) })
+      yield reply
+    }
+  } finally {
+    piece?.stop()
+  }
+}
+
+/** Replies of the model in a folder. */
+async function* answeredHere(
+  named: readonly NamedPrompt[],
+  options: ResolvedGenerateOptions,
+  { progress, signal, skip = 0 }: GenerateHooks,
 ): AsyncGenerator<Reply> {
   const model = await localModel(options.model, { progress, signal })
   const folder = openModelFolder(model)
   const tokenizer = loadTokenizer(model, options)
-  const named = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
   const prompts = named.map((prompt) => encode(prompt, tokenizer, folder, options))
   setThreads(options.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
   const note = roomNote(prompts, folder, options)
   if (note) progress?.log(note)
-  const piece = progress?.start(prompts.length, 'replies')
-  let answered = 0
-  try {
-    for await (const { index, tokens, finish } of inOrder(
-      answers(folder, prompts, tokenizer.eosIds, options, signal),
-    )) {
-      piece?.update(++answered)
-      const completion = tokenizer.decode(tokens, { skipSpecial: true })
-      yield { prompt: named[index]!.prompt, completion, tokens: tokens.length, finish }
-    }
-  } finally {
-    piece?.stop()
+  const streams = prompts.map((_, i) => skip + i)
+  const settings = { streams, stop: tokenizer.eosIds, ended: endsWithStop(tokenizer, options.stop), signal }
+  for await (const { index, tokens, logps, finish } of inOrder(answers(folder, prompts, options, settings))) {
+    const completion = cutAtStop(tokenizer.decode(tokens, { skipSpecial: true }), options.stop)
+    const logprobs = options.logprobs && { logprobs: Array.from(logps) }
+    yield { prompt: named[index]!.prompt, completion, tokens: tokens.length, finish, ...logprobs }
   }
+}
+
+/** Whether a reply has come to one of the texts. Only its end is looked at: the beginning was, when it was the end. */
+function endsWithStop(tokenizer: Tokenizer, texts: readonly string[] | undefined): SampleOptions['ended'] {
+  if (!texts) return undefined
+  const longest = Math.max(...texts.map((text) => Buffer.byteLength(text))) + 8 // no token is shorter than a byte
+  return (reply) => {
+    const end = tokenizer.decode(Int32Array.from(reply.slice(-longest)), { skipSpecial: true })
+    return texts.some((text) => end.includes(text))
+  }
+}
+
+/** A reply up to the first of the texts. */
+export function cutAtStop(completion: string, texts: readonly string[] = []): string {
+  const places = texts.map((text) => completion.indexOf(text)).filter((place) => place >= 0)
+  return places.length === 0 ? completion : completion.slice(0, Math.min(...places))
 }
 
 function givenPrompts(texts: readonly string[]): NamedPrompt[] {
@@ -91,25 +125,16 @@ function asModelSeesIt(prompt: string | Message[], { chatTemplate }: Tokenizer, 
 async function* answers(
   folder: ModelFolder,
   prompts: readonly Int32Array[],
-  stop: readonly number[],
   options: ResolvedGenerateOptions,
-  signal?: AbortSignal,
+  settings: Pick<SampleOptions, 'streams' | 'stop' | 'ended' | 'signal'>,
 ): AsyncGenerator<Sample> {
   // Norms and embeddings keep the precision they are stored in, and matrices are cast: as in training.
   const decoder = loadDecoder(folder, folder.dtype === 'bfloat16' ? 'bfloat16' : 'float32')
   const weights = noGrad(() => scope(() => decoder.computeWeights(computeType(options))))
   try {
-    const { maxTokens, temperature, topP, greedy, seed } = options
-    yield* sample(decoder, weights, prompts, {
-      maxTokens,
-      temperature,
-      topP,
-      greedy,
-      seed,
-      stop,
-      signal,
-      overflow: 'shorten',
-    })
+    const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, greedy, seed } = options
+    const drawing = { temperature, topK, topP, minP, repetitionPenalty, greedy }
+    yield* sample(decoder, weights, prompts, { maxTokens, seed, overflow: 'shorten', ...drawing, ...settings })
   } finally {
     for (const weight of weights.values()) weight.dispose() // some are the decoder's own
     decoder.dispose()
@@ -122,8 +147,8 @@ function computeType({ precision }: ResolvedGenerateOptions): Dtype {
 }
 
 /** Holds back what ends before its turn. */
-async function* inOrder(samples: AsyncIterable<Sample>): AsyncGenerator<Sample> {
-  const early = new Map<number, Sample>()
+export async function* inOrder<T extends { index: number }>(samples: AsyncIterable<T>): AsyncGenerator<T> {
+  const early = new Map<number, T>()
   let next = 0
   for await (const answer of samples) {
     early.set(answer.index, answer)

@@ -14,7 +14,7 @@ export const generateOptions = z
   .strictObject({
     model: input(
       '--model <folder>',
-      'Folder of the model, in Hugging Face format, or org/name[@revision] on the hub',
+      'Folder of the model, in Hugging Face format, or org/name[@revision] on the hub; with --sampler, its name there',
       path(),
     ),
     prompt: input('--prompt <text...>', 'Prompt or prompts to answer', textList().optional(), '--prompts is read'),
@@ -27,6 +27,20 @@ export const generateOptions = z
     ),
     chatTemplate: input('--chat-template <file>', 'Jinja chat template', path().optional(), "the model's own"),
     output: input('--output <file>', 'Write the replies to a JSONL file', path().optional(), 'they are printed'),
+    resume: input(
+      '--resume',
+      'Keep the replies that --output holds already, and go on after them',
+      z.boolean().default(false),
+    ),
+    sampler: input(
+      '--sampler <url>',
+      'OpenAI-compatible endpoint that answers instead, as http://localhost:8000/v1',
+      z
+        .string()
+        .regex(/^https?:\/\/./, 'must begin with http:// or https://')
+        .optional(),
+      'the model answers here',
+    ),
     maxTokens: sampling('--max-tokens <tokens>', 'Longest reply', count().default(256)),
     temperature: sampling(
       '--temperature <number>',
@@ -38,6 +52,27 @@ export const generateOptions = z
       'Sample from the likeliest tokens that hold this share together',
       z.number().positive().max(1).default(1),
     ),
+    topK: sampling(
+      '--top-k <tokens>',
+      'Sample from so many likeliest tokens; 0: all',
+      z.number().int().min(0).default(0),
+    ),
+    minP: sampling(
+      '--min-p <share>',
+      'Sample from tokens at least so many times as likely as the likeliest',
+      z.number().min(0).max(1).default(0),
+    ),
+    repetitionPenalty: sampling(
+      '--repetition-penalty <number>',
+      'Makes tokens that were there before less likely; 1: does not',
+      z.number().positive().default(1),
+    ),
+    stop: sampling('--stop <text...>', 'Texts that end a reply; they are not part of it', textList().optional()),
+    logprobs: sampling(
+      '--logprobs',
+      'Also give the log-probability of each token, whatever the temperature',
+      z.boolean().default(false),
+    ),
     greedy: sampling('--greedy', 'Always take the likeliest token', z.boolean().default(false)),
     seed: sampling('--seed <number>', 'Seed of the sampling', z.number().int().min(0).default(0)),
     precision: running(
@@ -46,6 +81,10 @@ export const generateOptions = z
       z.enum(['auto', 'float32', 'bf16']).default('auto'),
     ),
     threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
+  })
+  .refine(({ resume, output }) => !resume || output !== undefined, {
+    path: ['resume'],
+    message: '--resume goes on with a file of replies: name it with --output',
   })
   .refine((options) => (options.prompt === undefined) !== (options.prompts === undefined), {
     path: ['prompt'],
@@ -63,4 +102,6 @@ export interface Reply {
   tokens: number
   /** Why it ended: the model's end of turn, or the longest length. */
   finish: 'stop' | 'length'
+  /** Log-probability of each token, where asked for. */
+  logprobs?: number[]
 }

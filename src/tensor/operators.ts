@@ -154,6 +154,36 @@ const rows = {
         contextValues?: T | null,
       ) => T
     >('segment_attention'),
+  pagedAttention:
+    prospect<
+      (
+        queries: T,
+        keys: T,
+        values: T,
+        keyPool: T,
+        valuePool: T,
+        pages: T,
+        rows: T,
+        positions: T,
+        scale: number,
+        window: number,
+        softCap: number,
+      ) => T
+    >('paged_attention_'),
+  drawTokens:
+    prospect<
+      (
+        logits: T,
+        shares: T,
+        seen: T,
+        seenEnds: T,
+        temperature: number,
+        topK: number,
+        topP: number,
+        minP: number,
+        repetitionPenalty: number,
+      ) => [tokens: T, logps: T]
+    >('draw_tokens'),
   adamw:
     prospect<
       (

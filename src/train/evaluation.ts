@@ -6,7 +6,7 @@ import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { batchOf, type ReferenceLogps } from './batches.ts'
 import { sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
-import { areaUnderCurve, rewardStatistics } from './rewards.ts'
+import { areaUnderCurve, deciles, rewardStatistics } from './rewards.ts'
 import { concatenated, lossRows, lossWeights, pairPositions } from './rows.ts'
 import type { Evaluation, Progress } from './run.ts'
 import { divisorOf, mismatchedLogRatios, sequencesOf, type Trainer } from './step.ts'
@@ -84,6 +84,11 @@ function score({ objective, objectiveState }: Trainer, scored: Scored): Evaluati
       loss: (weights ? losses.mul(weights) : losses).sum().div(divisorOf(objective, rows)).item(),
       rewards: rewards && rewardStatistics(rewards, labels, thresholdOf(objective, point), pairs),
       areaUnderCurve: rewards && areaUnderCurve(rewards, labels),
+      rewardDeciles: rewards && {
+        desirable: deciles(rewards, labels, true),
+        undesirable: deciles(rewards, labels, false),
+        threshold: thresholdOf(objective, point),
+      },
     }
   })
 }

@@ -131,6 +131,22 @@ export const trainOptions = z.strictObject({
       count().optional(),
       'only at start and end',
     ),
+    metric: evaluation(
+      '--eval-metric <name>',
+      'What the best evaluation is judged by',
+      z.enum(['loss', 'accuracy', 'margin', 'area-under-curve']).default('loss'),
+    ),
+    patience: evaluation(
+      '--patience <count>',
+      'Stop early after so many evaluations in a row that were no better than the best before',
+      count().optional(),
+      'all steps are done',
+    ),
+    keepBest: evaluation(
+      '--keep-best',
+      'Also keep the model of the best evaluation, in best/ of the run directory',
+      z.boolean().default(false),
+    ),
   }),
   samples: nested('Replies to fixed prompts, before, during and after training', {
     prompts: evaluation('--sample-prompts <count>', 'Prompts to answer; 0: none', z.number().int().min(0).default(4)),

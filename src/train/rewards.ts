@@ -74,3 +74,10 @@ export function saturatedShare(
     : desirable.map((label, row) => (label ? 1 : -1) * (rewards[row]! - threshold))
   return at.filter((z) => slope(z) < 0.01).length / at.length
 }
+
+/** The lowest reward of one label, its nine deciles, and the highest; empty where no row has the label. */
+export function deciles(rewards: ArrayLike<number>, desirable: readonly boolean[], label: boolean): number[] {
+  const own = Array.from(rewards).filter((_, row) => desirable[row] === label)
+  own.sort((a, b) => a - b)
+  return own.length === 0 ? [] : Array.from({ length: 11 }, (_, i) => own[Math.round((i / 10) * (own.length - 1))]!)
+}

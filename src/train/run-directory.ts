@@ -49,6 +49,11 @@ export class RunDirectory {
     return join(this.path, 'model')
   }
 
+  /** The model of the best evaluation, where that is kept. */
+  get best(): string {
+    return join(this.path, 'best')
+  }
+
   /** The options that the run was started with. */
   readOptions(): ResolvedTrainOptions {
     if (!existsSync(this.configFile)) {

@@ -46,6 +46,8 @@ export interface Evaluation {
   rewards: RewardStatistics | null
   /** How often a desirable row's reward exceeds an undesirable one's. */
   areaUnderCurve: number | null
+  /** How rewards are spread by label (lowest, deciles, highest), and the reward at the reference point. */
+  rewardDeciles?: { desirable: number[]; undesirable: number[]; threshold: number } | null
 }
 
 /** How a run ended. */

@@ -23,6 +23,7 @@ import { RunDirectory } from './run-directory.ts'
 import { scheduleFactor } from './schedule.ts'
 import { openSession, type Session } from './session.ts'
 import { NotFiniteError, type StepResult, trainStep } from './step.ts'
+import { bestEvaluation, isStale } from './stopping.ts'
 
 /** Answers prompts: token ids in, token ids out. */
 export type Sampler = (
@@ -35,12 +36,13 @@ export type Sampler = (
 /**
  * Trains a model on judged completions. Resolves once the first step can begin; iterate the run for each step's metrics, and await
  * `finished` for the outcome. Throws OptionError or DataError for what the caller gave, and the signal's reason where it is aborted before
- * the first step. `sampler` answers the fixed prompts of samples.jsonl; without one that file is not written.
+ * the first step. `sampler` answers the fixed prompts of samples.jsonl; without one that file is not written. `report`
+ * is called with the run directory once the model is in it.
  */
 export async function train(
   options: TrainOptions,
   hooks: TrainHooks = {},
-  { sampler }: { sampler?: Sampler } = {},
+  { sampler, report }: { sampler?: Sampler; report?: (directory: string) => unknown } = {},
 ): Promise<Run> {
   hooks.signal?.throwIfAborted()
   const resumed = hooks.resume === undefined ? null : new RunDirectory(hooks.resume)
@@ -51,7 +53,7 @@ export async function train(
     : await fetched(resolveReference(validate(trainOptions, options)), hooks)
   const path = resumed?.path ?? resolved.output ?? defaultOutput(resolved.loss.type)
   const session = await openSession({ ...resolved, output: path }, path, hooks)
-  return start(session, hooks, sampler)
+  return start(session, hooks, sampler, report)
 }
 
 /** With folders and files in place of names on the hub: config.yaml then says which commit was fetched, and a resumed run uses it. */
@@ -81,7 +83,7 @@ function defaultOutput(loss: string): string {
 }
 
 /** Runs the loop in the background; metrics wait in the stream for whoever iterates. */
-function start(session: Session, hooks: TrainHooks, sampler?: Sampler): Run {
+function start(session: Session, hooks: TrainHooks, sampler?: Sampler, report?: (directory: string) => unknown): Run {
   let publish!: ReadableStreamDefaultController<StepMetrics>
   const stream = new ReadableStream<StepMetrics>(
     {
@@ -93,6 +95,10 @@ function start(session: Session, hooks: TrainHooks, sampler?: Sampler): Run {
   )
   const finished = new Loop(session, hooks, sampler, (metrics) => publish.enqueue(metrics))
     .run()
+    .then((summary) => {
+      if (summary.model !== null) report?.(session.directory.path)
+      return summary
+    })
     .finally(() => release(session))
   finished.then(
     () => publish.close(),
@@ -142,7 +148,7 @@ class Loop {
     this.#history = directory.read<StepMetrics>('metrics').slice(-alarmMemory)
     try {
       await this.#observe(done)
-      while (done < data.plan.steps) {
+      while (done < data.plan.steps && !this.#stale()) {
         this.#hooks.signal?.throwIfAborted()
         this.#step(done)
         done++
@@ -257,9 +263,23 @@ class Loop {
     const recorded = (log: 'evaluation' | 'samples') => directory.read(log).some(({ step }) => step === done)
     if (this.#session.heldOut && !recorded('evaluation')) {
       const evaluation = await evaluate(this.#session.trainer, this.#session.heldOut, this.#hooks)
+      // The best model comes first: killed between the two, a run that goes on evaluates and saves again.
+      const all = [...directory.read<Evaluation & { step: number }>('evaluation'), { step: done, ...evaluation }]
+      const { keepBest, metric } = options.evaluation
+      if (keepBest && bestEvaluation(all, metric) === all.length - 1) await this.#saveTo(directory.best)
       directory.append('evaluation', { step: done, ...evaluation })
     }
     if (this.#sampler && options.samples.prompts > 0 && !recorded('samples')) await this.#sample(this.#sampler, done)
+  }
+
+  /** Whether held-out rows have not become better for as long as the options bear: a function of evaluation.jsonl, so resumed runs stop alike. */
+  #stale(): boolean {
+    const { patience, metric } = this.#session.options.evaluation
+    if (patience === undefined) return false
+    const evaluations = this.#session.directory.read<Evaluation & { step: number }>('evaluation')
+    const stale = isStale(evaluations, metric, patience)
+    if (stale) this.#hooks.progress?.log(`stopped early: ${patience} evaluations in a row had no better ${metric}`)
+    return stale
   }
 
   /** Replies to the first distinct prompts, held-out ones where there are any. */
@@ -292,14 +312,19 @@ class Loop {
   }
 
   async #save(): Promise<string> {
+    const { model } = this.#session.directory
+    await this.#saveTo(model)
+    return model
+  }
+
+  async #saveTo(folder: string): Promise<void> {
     const { source, trainer, directory, options, data, tokenizer } = this.#session
     const { parameters } = trainer.decoder
     const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'))
     const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
     const { control } = trainer.objective.needs
     const generation = control && { [controlKey]: control.desirable }
-    await saveModelFolder(directory.model, { source, parameters, dtype: source.dtype, card, chatTemplate, generation })
-    return directory.model
+    await saveModelFolder(folder, { source, parameters, dtype: source.dtype, card, chatTemplate, generation })
   }
 
   #evaluations(): Summary['evaluation'] {

@@ -28,7 +28,7 @@ afterEach(() => void vi.restoreAllMocks())
 
 test('help lists the commands, and a command its options; both exit with 0', async () => {
   expect(await main(['--help'])).toBe(0)
-  for (const name of ['train', 'generate', 'demo', 'doctor', 'setup', 'schema'])
+  for (const name of ['train', 'generate', 'evaluate', 'report', 'demo', 'doctor', 'setup', 'schema'])
     expect(output).toMatch(new RegExp(`^  ${name} `, 'm'))
   expect(await main(['train', '--help'])).toBe(0)
   expect(output).toContain('--desirable-weight <number>')
@@ -88,7 +88,7 @@ function loadedWith(file: string, found = new Set<string>()): Set<string> {
 }
 
 test('no command loads tensors before it runs', () => {
-  for (const command of ['main', 'train', 'generate', 'demo', 'doctor', 'setup', 'schema']) {
+  for (const command of ['main', 'train', 'generate', 'evaluate', 'report', 'demo', 'doctor', 'setup', 'schema']) {
     const loaded = [...loadedWith(resolve(`src/cli/${command}.ts`))].map((file) =>
       file.slice(resolve('src').length + 1),
     )

@@ -48,6 +48,26 @@ describe('generate', () => {
     expect(await repliesOf({ prompt, greedy: false })).toEqual(replies)
   })
 
+  it('ends a reply at a text that is not to be in it, and tells log-probabilities', async () => {
+    const [whole] = await repliesOf({ prompt: 'one', maxTokens: 40 })
+    const stop = whole!.completion.slice(8, 10)
+    const [cut] = await repliesOf({ prompt: 'one', maxTokens: 40, stop: ['never there', stop], logprobs: true })
+    expect(cut!.completion).toBe(whole!.completion.slice(0, whole!.completion.indexOf(stop)))
+    expect(cut!.finish).toBe('stop')
+    expect(cut!.tokens).toBeLessThan(whole!.tokens)
+    expect(cut!.logprobs!.length).toBe(cut!.tokens)
+    for (const logprob of cut!.logprobs!) expect(logprob).toBeLessThan(0)
+  })
+
+  it('gives the prompts after those that are answered already what they would have got among all', async () => {
+    const settings = { prompt: ['one', 'two', 'three', 'four'], greedy: false }
+    const all = await repliesOf(settings)
+    const rest: Reply[] = []
+    const resolved = generateOptions.parse({ model: plain, maxTokens: 12, precision: 'float32', ...settings })
+    for await (const reply of generate(resolved, { skip: 2 })) rest.push(reply)
+    expect(rest).toEqual(all.slice(2))
+  })
+
   it('reads prompts from a file: texts, feedback, blank lines', async () => {
     const given = completions(await repliesOf({ prompt: ['one', 'two'] }))
     const prompts = promptFile({ prompt: 'one', id: 7 }, '', { prompt: 'two', completion: 'x', label: 'thumbs up' })

@@ -47,6 +47,14 @@ async function answer(
   return answers
 }
 
+/** The same tokens and ends, and the same log-probabilities but for rounding. */
+function expectAlike(got: readonly Sample[], want: readonly Sample[]): void {
+  const plain = ({ index, tokens, finish }: Sample) => ({ index, tokens: Array.from(tokens), finish })
+  expect(got.map(plain)).toEqual(want.map(plain))
+  for (const [i, { logps }] of got.entries())
+    for (const [j, logp] of logps.entries()) expect(Math.abs(logp - want[i]!.logps[j]!)).toBeLessThan(1e-4)
+}
+
 const tokensOf = (answers: readonly Sample[]) => answers.map(({ tokens }) => Array.from(tokens))
 
 /** The likeliest continuation, each token by a pass over the whole text so far. */
@@ -90,7 +98,85 @@ describe('sample', () => {
     const alone = await answer({ ...options, batch: 1 })
     const finishes = alone.map(({ finish }) => finish)
     expect(new Set(finishes)).toEqual(new Set(['stop', 'length'])) // rows leave at different times
-    for (const batch of [3, 8, undefined]) expect(await answer({ ...options, batch })).toEqual(alone)
+    for (const batch of [3, 8, undefined]) expectAlike(await answer({ ...options, batch }), alone)
+  })
+
+  it('reads what prompts share at their beginning once, in one call and of rows that have ended', async () => {
+    const shared = Int32Array.from({ length: 100 }, (_, i) => (i * 7) % config.vocabularySize)
+    const asked = prompts.map((prompt) => Int32Array.of(...shared, ...prompt))
+    const read = async (batch: number) => {
+      let tokens = 0
+      const onPass = (pass: { read: number }) => {
+        tokens += pass.read
+      }
+      const answers = await answer({ seed: 5, batch, maxTokens: 1, onPass }, asked)
+      return { tokens, answers }
+    }
+    const own = prompts.reduce((sum, { length }) => sum + length, 0)
+    const alone = await Promise.all(asked.map((one, i) => answer({ seed: 5, maxTokens: 1, streams: [i] }, [one])))
+    for (const batch of [20, 3]) {
+      const { tokens, answers } = await read(batch)
+      expect(tokens).toBe(100 + own + 19 * 4) // three pages of 32 are shared, the 4 tokens after them are not
+      expectAlike(
+        answers,
+        alone.map(([only], index) => ({ ...only!, index })),
+      )
+    }
+  })
+
+  it('lets rows wait where the cache has no room for all, and answers the same', async () => {
+    const options = { seed: 5, topP: 0.95, stop: [3] }
+    const asked = [...prompts, Int32Array.from({ length: 70 }, (_, i) => i % 50)]
+    const passes = async (cacheBytes?: number) => {
+      let count = 0
+      const answers = await answer({ ...options, cacheBytes, maxTokens: 90, onPass: () => void count++ }, asked)
+      return { count, answers }
+    }
+    const roomy = await passes()
+    const tight = await passes(10 * 32 * 2 * 2 * (8 + 16) * 4)
+    expectAlike(tight.answers, roomy.answers)
+    expect(tight.count).toBeGreaterThan(2 * roomy.count)
+    expectAlike((await passes(1)).answers, roomy.answers) // room for one row at a time is always made
+  })
+
+  it('draws by seed and stream, so that a part of the prompts gets what it got among all', async () => {
+    const all = await answer({ seed: 7 })
+    const part = await answer({ seed: 7, streams: [4, 11] }, [prompts[4]!, prompts[11]!])
+    expect(tokensOf(part)).toEqual([all[4]!, all[11]!].map(({ tokens }) => Array.from(tokens)))
+  })
+
+  it('ends a reply where the caller says so', async () => {
+    const [whole] = await answer({ greedy: true }, [prompts[2]!])
+    const ended = (reply: readonly number[]) => reply.length === 5
+    const [short] = await answer({ greedy: true, ended }, [prompts[2]!])
+    expect(short).toMatchObject({ tokens: whole!.tokens.slice(0, 5), finish: 'stop' })
+  })
+
+  it('does not repeat itself where repetition is made impossible', async () => {
+    const [free] = tokensOf(await answer({ greedy: true, maxTokens: 30 }, [prompts[2]!]))
+    expect(new Set(free).size).toBeLessThan(25)
+    const [penalised] = tokensOf(await answer({ greedy: true, maxTokens: 30, repetitionPenalty: 1e6 }, [prompts[2]!]))
+    expect(new Set([...penalised!, ...prompts[2]!]).size).toBe(30 + new Set(prompts[2]!).size)
+  })
+
+  it('tells the log-probability of each token, as a pass over the whole text gives it', async () => {
+    const [{ tokens, logps }] = (await answer({ seed: 3, temperature: 1.3, topK: 20 }, [prompts[4]!])) as [Sample]
+    const text = Int32Array.of(...prompts[4]!, ...tokens)
+    const want = scope(() =>
+      noGrad(() =>
+        decoder
+          .tokenLogps(weights, {
+            tokens: text,
+            positions: Int32Array.from(text.keys()),
+            segments: [{ start: 0, length: text.length, parent: -1 }],
+            targetPositions: Int32Array.from(tokens, (_, i) => prompts[4]!.length - 1 + i),
+            targets: tokens,
+            targetRow: new Int32Array(tokens.length),
+          })
+          .toArray(),
+      ),
+    )
+    for (const [i, logp] of logps.entries()) expect(logp).toBeCloseTo(want[i]!, 4)
   })
 
   it('gives the same answers for the same seed, others for another', async () => {

@@ -1,0 +1,111 @@
+import type { Origin } from '../data/types.ts'
+import { type Calibration, calibration } from './calibration.ts'
+import { type AreaUnderCurve, areaWithInterval } from './curve.ts'
+import { type Interval, meanInterval, type Proportion, wilson } from './interval.ts'
+
+/** A judged row under both models. */
+export interface ScoredRow {
+  origin: Origin
+  desirable: boolean
+  /** Summed log-probabilities of its completion. */
+  policy: number
+  reference: number
+}
+
+/** A row that somebody should look at. `reward`: beta (policy - reference); `probability`: sigmoid(reward - beta z0), of a thumbs up. */
+export interface ListedRow extends ScoredRow {
+  reward: number
+  probability: number
+}
+
+export interface RewardReport {
+  rows: number
+  desirable: number
+  beta: number
+  /** z0 over mismatched pairs of these rows, in nats. */
+  referencePoint: number
+  /** Rows whose reward lies on their label's side of beta z0. */
+  accuracy: Proportion
+  /** null where all rows have one label. */
+  area: AreaUnderCurve | null
+  calibration: Calibration
+  /** Mean of log pi - log pi_ref over replies of the model itself; null where none were made. */
+  kl: (Interval & { mean: number; replies: number }) | null
+  /** How far the log-probability of rows moved from the reference's, in nats. */
+  drift: (Interval & { label: 'thumbs-up' | 'thumbs-down'; rows: number; mean: number })[]
+  lists: {
+    /** Rows on the far side of the middle of the other label, the furthest first: the thumb may be wrong. */
+    mislabelled: ListedRow[]
+    /** Rows that hardly teach any more: sigmoid' of their reward is below a twentieth of its highest (Proposition 4.1 of arXiv 2402.01306). */
+    saturated: number
+    /** Thumbs-up rows that became less likely and thumbs-down rows that became likelier, the furthest first. */
+    worsened: ListedRow[]
+  }
+}
+
+export interface RewardInputs {
+  rows: readonly ScoredRow[]
+  beta: number
+  /** z0, in nats. */
+  referencePoint: number
+  /** log pi - log pi_ref of replies of the model itself. */
+  ownLogRatios: readonly number[]
+  /** Most rows in a list. */
+  listed: number
+}
+
+/** All that `prospect evaluate rewards` says, from log-probabilities. */
+export function rewardReport({ rows, beta, referencePoint, ownLogRatios, listed }: RewardInputs): RewardReport {
+  const scored = rows.map((row) => scoredRow(row, beta, referencePoint))
+  const labels = rows.map(({ desirable }) => desirable)
+  const right = scored.filter(({ probability, desirable }) => probability > 0.5 === desirable).length
+  const rewards = scored.map(({ reward }) => reward)
+  return {
+    rows: rows.length,
+    desirable: labels.filter(Boolean).length,
+    beta,
+    referencePoint,
+    accuracy: wilson(right, rows.length),
+    area: areaWithInterval(rewards, labels),
+    calibration: calibration(
+      scored.map(({ probability }) => probability),
+      labels,
+    ),
+    kl: ownLogRatios.length === 0 ? null : { ...meanInterval(ownLogRatios), replies: ownLogRatios.length },
+    drift: drift(rows),
+    lists: {
+      mislabelled: mislabelled(scored).slice(0, listed),
+      saturated: scored.filter(({ probability }) => probability * (1 - probability) < 0.25 / 20).length,
+      worsened: worsened(scored).slice(0, listed),
+    },
+  }
+}
+
+export function scoredRow(row: ScoredRow, beta: number, referencePoint: number): ListedRow {
+  const ratio = row.policy - row.reference
+  return { ...row, reward: beta * ratio, probability: 1 / (1 + Math.exp(-beta * (ratio - referencePoint))) }
+}
+
+function drift(rows: readonly ScoredRow[]): RewardReport['drift'] {
+  return ([true, false] as const).flatMap((label) => {
+    const moved = rows.filter(({ desirable }) => desirable === label).map(({ policy, reference }) => policy - reference)
+    const name = label ? ('thumbs-up' as const) : ('thumbs-down' as const)
+    return moved.length === 0 ? [] : [{ label: name, rows: moved.length, ...meanInterval(moved) }]
+  })
+}
+
+function mislabelled(rows: readonly ListedRow[]): ListedRow[] {
+  const middle = (label: boolean) => {
+    const rewards = rows.filter(({ desirable }) => desirable === label).map(({ reward }) => reward)
+    return rewards.sort((a, b) => a - b)[Math.floor(rewards.length / 2)]
+  }
+  const [up, down] = [middle(true), middle(false)]
+  if (up === undefined || down === undefined || up <= down) return [] // the reward does not tell the labels apart
+  const beyond = ({ desirable, reward }: ListedRow) => (desirable ? down - reward : reward - up)
+  return rows.filter((row) => beyond(row) > 0).sort((a, b) => beyond(b) - beyond(a))
+}
+
+function worsened(rows: readonly ListedRow[]): ListedRow[] {
+  const harm = ({ desirable, reward }: ListedRow) => (desirable ? -reward : reward)
+  return rows.filter((row) => harm(row) > 0).sort((a, b) => harm(b) - harm(a))
+}

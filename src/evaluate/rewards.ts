@@ -1,0 +1,153 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { makePlan } from '../data/plan.ts'
+import { readFeedback } from '../data/read.ts'
+import { tokenizeRows } from '../data/tokenize.ts'
+import { loadTokenizer } from '../data/tokenizer.ts'
+import type { Example, Sequence } from '../data/types.ts'
+import { localData, localModel } from '../hub/inputs.ts'
+import { sample } from '../infer/sample.ts'
+import { estimateReferencePoint } from '../loss/reference-point.ts'
+import type { Decoder, Parameters } from '../model/decoder.ts'
+import { loadDecoder } from '../model/load.ts'
+import { OptionError } from '../options/validate.ts'
+import { writeFileAtomic } from '../tensor/atomic.ts'
+import { setThreads } from '../tensor/engine.ts'
+import { hasBfloat16 } from '../tensor/processor.ts'
+import type { Dtype } from '../tensor/tensor.ts'
+import { mismatchedSequences, pairsOf } from '../train/batches.ts'
+import { sequenceLogps, withComputeWeights } from '../train/passes.ts'
+import type { Progress } from '../train/run.ts'
+import { RunDirectory } from '../train/run-directory.ts'
+import type { ResolvedRewardsOptions } from './options.ts'
+import { type RewardReport, rewardReport, scoredRow } from './reward-report.ts'
+
+interface Hooks {
+  progress?: Progress
+  signal?: AbortSignal
+}
+
+/** Scores judged rows under a trained model and its reference; writes rewards.json and rows.jsonl. */
+export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Hooks = {}): Promise<RewardReport> {
+  setThreads(options.threads ?? null)
+  const named = modelsOf(options)
+  const [model, reference] = [await localModel(named.model, hooks), await localModel(named.reference, hooks)]
+  const { beta } = named
+  const data = await localData(options.data, hooks)
+  const tokenizer = loadTokenizer(model)
+  const { rows } = await readFeedback(data, { onBadRow: 'error', needLabels: true })
+  const { maxLength, output, seed } = options
+  const limits = { maxLength, maxPromptLength: Math.ceil(maxLength / 2), strict: false, onBadRow: 'error' } as const
+  const { examples } = await tokenizeRows(rows, tokenizer, limits)
+  const plan = makePlan({ examples, seed, epochs: 1, batchSize: Math.max(2, examples.length), mismatched: true })
+  const mismatched = mismatchedSequences(examples, pairsOf(plan, 0))
+  const judged = examples.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
+  const scorer = new Scorer(options, hooks)
+  const underPolicy = await scorer.with(model, async (decoder, weights) => {
+    const own = await ownReplies(decoder, weights, examples, tokenizer.eosIds, options, hooks)
+    return { own, logps: await scorer.logps(decoder, weights, [...judged, ...mismatched, ...own]) }
+  })
+  const sequences = [...judged, ...mismatched, ...underPolicy.own]
+  const underReference = await scorer.with(reference, (decoder, weights) => scorer.logps(decoder, weights, sequences))
+  const ratios = Array.from(underPolicy.logps, (logp, i) => logp - underReference[i]!)
+  const [pairs, own] = [judged.length, judged.length + mismatched.length]
+  const referencePoint = estimateReferencePoint(ratios.slice(pairs, own)).value
+  const scored = examples.map(({ origin, desirable }, i) => ({
+    origin,
+    desirable,
+    policy: underPolicy.logps[i]!,
+    reference: underReference[i]!,
+  }))
+  const report = rewardReport({
+    rows: scored,
+    beta,
+    referencePoint,
+    ownLogRatios: ratios.slice(own),
+    listed: options.list,
+  })
+  mkdirSync(output, { recursive: true })
+  writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
+  const lines = scored.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
+  writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))
+  return report
+}
+
+function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
+  model: string
+  reference: string
+  beta: number
+} {
+  if (run === undefined) return { model: model!, reference: reference!, beta: beta ?? 0.1 }
+  const directory = new RunDirectory(run)
+  const trained = directory.readOptions()
+  const own = model ?? directory.model
+  if (!existsSync(own))
+    throw new OptionError(`--run ${run}: it has no model yet (${own}): let it end, or name a model with --model`)
+  return {
+    model: own,
+    reference: reference ?? trained.reference ?? trained.model,
+    beta: beta ?? trained.loss.beta ?? 0.1,
+  }
+}
+
+/** Passes over sequences with one model at a time in memory. */
+class Scorer {
+  readonly #compute: Dtype
+  readonly #hooks: Hooks
+
+  constructor({ precision }: ResolvedRewardsOptions, hooks: Hooks) {
+    this.#compute = precision === 'float32' || (precision === 'auto' && !hasBfloat16()) ? 'float32' : 'bfloat16'
+    this.#hooks = hooks
+  }
+
+  async with<R>(folder: string, work: (decoder: Decoder, weights: Parameters) => Promise<R>): Promise<R> {
+    const decoder = loadDecoder(folder, 'float32')
+    try {
+      return await withComputeWeights(decoder, this.#compute, (weights) => work(decoder, weights))
+    } finally {
+      decoder.dispose()
+    }
+  }
+
+  async logps(decoder: Decoder, weights: Parameters, sequences: readonly Sequence[]): Promise<Float32Array> {
+    const { progress, signal } = this.#hooks
+    const result = new Float32Array(sequences.length)
+    const bar = progress?.start(sequences.length, 'log-probabilities')
+    const atOnce = 64
+    try {
+      for (let start = 0; start < sequences.length; start += atOnce) {
+        signal?.throwIfAborted()
+        result.set(sequenceLogps(decoder, weights, sequences.slice(start, start + atOnce), 2048), start)
+        bar?.update(Math.min(sequences.length, start + atOnce))
+        await setImmediate()
+      }
+    } finally {
+      bar?.stop()
+    }
+    return result
+  }
+}
+
+/** Replies of the model at temperature 1 to distinct prompts, with the end of turn where it came: what KL(pi || pi_ref) is a mean over. */
+async function ownReplies(
+  decoder: Decoder,
+  weights: Parameters,
+  examples: readonly Example[],
+  stop: readonly number[],
+  { klPrompts, maxTokens, seed }: ResolvedRewardsOptions,
+  { signal }: Hooks,
+): Promise<Sequence[]> {
+  const distinct = [...new Map(examples.map((example) => [example.promptGroup, example])).values()]
+  const asked = distinct.filter(({ prompt }) => prompt.length < decoder.config.maxPositions).slice(0, klPrompts)
+  const replies: Sequence[] = []
+  const settings = { maxTokens, seed, stop, signal, overflow: 'shorten' } as const
+  const prompts = asked.map(({ prompt }) => prompt)
+  for await (const { index, tokens, finish } of sample(decoder, weights, prompts, settings)) {
+    const { prompt, promptGroup } = asked[index]!
+    const end = finish === 'stop' && stop.length > 0 ? [stop[0]!] : []
+    if (tokens.length + end.length > 0)
+      replies.push({ prompt, promptGroup, completion: Int32Array.of(...tokens, ...end), row: replies.length })
+  }
+  return replies
+}

@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { localModel } from '../hub/inputs.ts'
+import { Endpoint } from '../infer/endpoint.ts'
+import { generate } from '../infer/generate.ts'
+import { generateOptions } from '../infer/options.ts'
+import { OptionError } from '../options/validate.ts'
+import { writeFileAtomic } from '../tensor/atomic.ts'
+import type { Progress } from '../train/run.ts'
+import { type Proportion, wilson } from './interval.ts'
+import { exactJudge, finalAnswer, type Judge } from './judge.ts'
+import { endpointJudge } from './judge-endpoint.ts'
+import { programJudge } from './judge-program.ts'
+import { comparisonsOf, JudgementLog, type Matchup } from './judgement.ts'
+import { judgeAll } from './judging.ts'
+import type { ResolvedWinRateOptions } from './options.ts'
+import { matchups, type Replied, readReplies } from './replies.ts'
+import { type WinRate, winRate } from './win-rate.ts'
+
+export interface WinRateReport extends WinRate {
+  judge: string
+  candidate: string
+  baseline: string
+  /** Matchups that the judge saw and never decided. */
+  undecided: number
+  /** Matchups not judged yet. */
+  unjudged: number
+  /** Where final answers are compared: how many are right. */
+  exact: { candidate: Proportion; baseline: Proportion } | null
+  cost: number
+  /** Why the judging ended before all was judged. */
+  stopped: 'cost' | null
+  judgements: string
+}
+
+interface Hooks {
+  progress?: Progress
+  signal?: AbortSignal
+}
+
+/** Compares two models, or their replies, by a judge. What was judged before, into the same folder, is not judged again. */
+export async function evaluateWinRate(options: ResolvedWinRateOptions, hooks: Hooks = {}): Promise<WinRateReport> {
+  const { candidate, baseline, prompts, output, seed } = options
+  if (baseline === undefined && prompts === undefined)
+    throw new OptionError(
+      '--baseline: required but not given: name a model or a file of replies, or give --prompts whose rows have completions',
+    )
+  mkdirSync(output, { recursive: true })
+  const ours = await repliesOf('candidate', candidate, options, hooks)
+  const theirs = await repliesOf('baseline', baseline ?? prompts!, options, hooks)
+  const pairs = matchups(ours.slice(0, options.maxPrompts), theirs)
+  const judge = await openJudge(options, hooks)
+  const log = new JudgementLog(join(output, 'judgements.jsonl'))
+  try {
+    const { looks, stopped, cost } = await judgeAll(judge, pairs, log, { ...options, ...hooks })
+    const comparisons = comparisonsOf(looks, log)
+    const seen = new Set(looks.flatMap(({ key, index }) => (log.get(key) ? [index] : [])))
+    const report: WinRateReport = {
+      ...winRate(comparisons, { seed }),
+      judge: judge.name,
+      candidate,
+      baseline: baseline ?? `${prompts} (its completions)`,
+      undecided: seen.size - comparisons.length,
+      unjudged: pairs.length - seen.size,
+      exact: options.judge === 'exact' ? exactShares(pairs) : null,
+      cost,
+      stopped,
+      judgements: log.path,
+    }
+    writeFileAtomic(join(output, 'winrate.json'), `${JSON.stringify(report, null, 2)}\n`)
+    return report
+  } finally {
+    judge.close?.()
+  }
+}
+
+function exactShares(pairs: readonly Matchup[]): { candidate: Proportion; baseline: Proportion } {
+  const right = (side: 'candidate' | 'baseline') =>
+    pairs.filter((pair) => finalAnswer(pair[side]) === finalAnswer(pair.reference!)).length
+  return { candidate: wilson(right('candidate'), pairs.length), baseline: wilson(right('baseline'), pairs.length) }
+}
+
+/** The replies in a file, or those of a model, which are kept in the output folder. */
+async function repliesOf(
+  role: 'candidate' | 'baseline',
+  path: string,
+  options: ResolvedWinRateOptions,
+  hooks: Hooks,
+): Promise<Replied[]> {
+  if (existsSync(path) && !statSync(path).isDirectory()) return readReplies(path, role)
+  const model = await localModel(path, hooks) // throws where it is no folder and nothing on the hub
+  if (options.prompts === undefined)
+    throw new OptionError(`--prompts: required but not given: ${path} is a model, which needs prompts to answer`)
+  const all = readReplies(options.prompts, 'baseline').slice(0, options.maxPrompts)
+  const { maxTokens, temperature, topP, seed } = options
+  const file = join(
+    options.output,
+    `${role}-${repliesName([path, all.map(({ prompt }) => prompt), maxTokens, temperature, topP, seed])}.jsonl`,
+  )
+  const questions = join(options.output, 'prompts.jsonl')
+  writeFileAtomic(
+    questions,
+    all.map(({ prompt }) => `${JSON.stringify(Array.isArray(prompt) ? { messages: prompt } : { prompt })}\n`).join(''),
+  )
+  const resolved = generateOptions.parse({ model, prompts: questions, maxTokens, temperature, topP, seed })
+  for await (const { completion } of generate(resolved, { ...hooks, skip: linesOf(file).length }))
+    appendFileSync(file, `${JSON.stringify({ completion })}\n`)
+  const completions = linesOf(file).map((line) => (JSON.parse(line) as { completion: string }).completion)
+  return all.map(({ prompt, reference, completion }, i) => ({
+    prompt,
+    completion: completions[i]!,
+    reference: reference ?? completion ?? undefined,
+  }))
+}
+
+/** Tells replies of other models, prompts and settings apart. */
+function repliesName(of: unknown): string {
+  return createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 12)
+}
+
+function linesOf(file: string): string[] {
+  if (!existsSync(file)) return []
+  const text = readFileSync(file, 'utf8')
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+  if (whole !== text) writeFileAtomic(file, whole)
+  return whole.split('\n').filter(Boolean)
+}
+
+async function openJudge(
+  { judge, judgeModel, judgePrompt, attempts, timeout }: ResolvedWinRateOptions,
+  { signal }: Hooks,
+): Promise<Judge> {
+  if (judge === 'exact') return exactJudge()
+  if (!/^https?:\/\//.test(judge)) return programJudge(judge)
+  const endpoint = new Endpoint({ url: judge, model: judgeModel, attempts, timeoutSeconds: timeout, signal })
+  return endpointJudge(endpoint, judgeModel, judgePrompt === undefined ? undefined : readFileSync(judgePrompt, 'utf8'))
+}

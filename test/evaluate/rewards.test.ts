@@ -1,0 +1,120 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Random } from '../../src/data/random.ts'
+import { rewardsOptions } from '../../src/evaluate/options.ts'
+import { rewardReport, type ScoredRow } from '../../src/evaluate/reward-report.ts'
+import { evaluateRewards } from '../../src/evaluate/rewards.ts'
+import { train } from '../../src/index.ts'
+import { liveTensors } from '../../src/tensor/scope.ts'
+import { writeTinyModel } from '../tiny-model.ts'
+
+const row = (desirable: boolean, ratio: number, line = 1): ScoredRow => ({
+  origin: { file: 'rows.jsonl', line },
+  desirable,
+  policy: -50 + ratio,
+  reference: -50,
+})
+
+describe('what rewards say', () => {
+  const inputs = { beta: 0.5, referencePoint: 0, ownLogRatios: [], listed: 5 }
+
+  test('accuracy goes by z0, area and drift do not', () => {
+    const rows = [row(true, 6), row(true, 2), row(false, 3), row(false, -2)]
+    const at = (referencePoint: number) => rewardReport({ ...inputs, rows, referencePoint })
+    expect(at(0).accuracy).toMatchObject({ successes: 3, total: 4 })
+    expect(at(4).accuracy).toMatchObject({ successes: 3, total: 4 })
+    expect(at(2.5).accuracy).toMatchObject({ successes: 2, total: 4 })
+    expect(at(0).area!.area).toBe(0.75)
+    expect(at(4).area).toEqual(at(0).area)
+    expect(at(0).drift).toMatchObject([
+      { label: 'thumbs-up', rows: 2, mean: 4 },
+      { label: 'thumbs-down', rows: 2, mean: 0.5 },
+    ])
+  })
+
+  test('rows with a turned thumb are found, the surest first', () => {
+    const random = new Random('mislabelled')
+    const rows = Array.from({ length: 200 }, (_, i) => {
+      const good = i % 2 === 0
+      const turned = i === 40 || i === 41
+      return row(good !== turned, (good ? 3 : -3) + random.share() + (turned ? (good ? 4 : -5) : 0), i)
+    })
+    const { mislabelled, worsened } = rewardReport({ ...inputs, rows }).lists
+    expect(mislabelled.map(({ origin }) => origin.line).slice(0, 2)).toEqual([41, 40])
+    expect(worsened.map(({ origin }) => origin.line)).toEqual([41, 40])
+    const useless = rows.map((one) => ({ ...one, policy: -50 }))
+    expect(rewardReport({ ...inputs, rows: useless }).lists.mislabelled).toEqual([])
+  })
+
+  test('probabilities that come true are calibrated; saturated rows are counted', () => {
+    const random = new Random('calibrated')
+    const rows = Array.from({ length: 4000 }, () => {
+      const ratio = 8 * random.share() - 4
+      return row(random.share() < 1 / (1 + Math.exp(-0.5 * ratio)), ratio)
+    })
+    expect(rewardReport({ ...inputs, rows }).calibration.expectedError).toBeLessThan(0.03)
+    expect(rewardReport({ ...inputs, beta: 3, rows }).calibration.expectedError).toBeGreaterThan(0.1)
+    expect(rewardReport({ ...inputs, rows }).lists.saturated).toBe(0)
+    expect(rewardReport({ ...inputs, rows: [row(true, 20), row(false, -20), row(true, 1)] }).lists.saturated).toBe(2)
+  })
+
+  test('the KL is a mean over replies of the model, with Student’s interval', () => {
+    const { kl } = rewardReport({ ...inputs, rows: [row(true, 1)], ownLogRatios: [1, 2, 3] })
+    expect(kl).toMatchObject({ mean: 2, replies: 3 })
+    expect(kl!.high - 2).toBeCloseTo(4.30265 / Math.sqrt(3), 4)
+    expect(rewardReport({ ...inputs, rows: [row(true, 1)] })).toMatchObject({ kl: null, area: null })
+  })
+})
+
+describe('prospect evaluate rewards', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'prospect-rewards-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  test('of a run: what was trained shows, an untrained model has rewards of 0', async () => {
+    const model = writeTinyModel(join(folder, 'model'))
+    const data = join(folder, 'rows.jsonl')
+    const rows = Array.from({ length: 48 }, (_, i) => ({
+      prompt: `q${i % 12}`,
+      completion: i % 2 ? 'aaaa' : 'zzzz',
+      label: i % 2 === 1,
+    }))
+    writeFileSync(data, rows.map((one) => `${JSON.stringify(one)}\n`).join(''))
+    const run = await train({
+      model,
+      data,
+      output: join(folder, 'run'),
+      cache: join(folder, 'cache'),
+      loss: { type: 'kto', beta: 0.2 },
+      epochs: 4,
+      batchSize: 8,
+      optimizer: { learningRate: 3e-3 },
+      evaluation: { split: 0 },
+      samples: { prompts: 0 },
+      precision: 'float32',
+    })
+    await run.finished
+    const output = join(folder, 'out')
+    const evaluate = (given: object) =>
+      evaluateRewards(
+        rewardsOptions.parse({ data, output, klPrompts: 6, maxTokens: 8, precision: 'float32', ...given }),
+      )
+    const before = liveTensors()
+    const report = await evaluate({ run: join(folder, 'run') })
+    expect(liveTensors()).toBe(before)
+    expect(report).toMatchObject({ rows: 48, desirable: 24, beta: 0.2 })
+    expect(report.area!.area).toBeGreaterThan(0.95)
+    expect(report.drift[0]!.mean).toBeGreaterThan(report.drift[1]!.mean)
+    expect(report.kl!.replies).toBe(6)
+    const lines = readFileSync(join(output, 'rows.jsonl'), 'utf8').trim().split('\n')
+    expect(JSON.parse(lines[7]!)).toMatchObject({ origin: { file: data, line: 8 }, desirable: true })
+    const same = await evaluate({ model, reference: model })
+    expect(same.kl).toMatchObject({ mean: 0 })
+    expect(same.area!.area).toBe(0.5)
+    expect(same.accuracy.share).toBe(0.5)
+  })
+})
