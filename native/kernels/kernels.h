@@ -66,4 +66,23 @@ at::Tensor pagedAttention(const at::Tensor& queries, const at::Tensor& keys, con
 std::tuple<at::Tensor, at::Tensor> drawTokens(const at::Tensor& logits, const at::Tensor& shares, const at::Tensor& seen, const at::Tensor& seenEnds, double temperature,
                                               int64_t topK, double topP, double minP, double repetitionPenalty);
 
+/// Blockwise quantisation of a weight, frozen: 64 weights in row-major order share the scale absmax. bits 4: NormalFloat (QLoRA, arXiv 2305.14314),
+/// two a byte, the first in the high half; bits 8: integers, -127 ... 127. With `nestedScales` the scales are 8-bit themselves (dynamic type, 256 of
+/// them share a scale, their mean is taken off first), and the third tensor is float32 [1 + groups]: the mean, then their scales; else it is empty.
+/// -> data uint8 [weights x bits / 8], absmax float32 or uint8 [blocks], nested.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> quantize(const at::Tensor& weight, int64_t bits, bool nestedScales);
+
+/// What quantize() stored, as float32 or bfloat16.
+at::Tensor dequantize(const at::Tensor& data, const at::Tensor& absmax, const at::Tensor& nested, at::IntArrayRef shape, int64_t bits,
+                      at::ScalarType dtype);
+
+/// input W^T with a quantised W of `rows` rows: W exists in the input's dtype during the product only, in forward and again in backward.
+/// input [tokens, width] -> [tokens, rows].
+at::Tensor quantizedLinear(const at::Tensor& input, const at::Tensor& data, const at::Tensor& absmax, const at::Tensor& nested, int64_t rows,
+                           int64_t bits);
+
+/// Dropout whose mask is a function of seed, token key and column alone, so that it needs no memory, and a recomputed or differently packed pass
+/// meets the same mask. input [tokens, width], keys int64 [tokens].
+at::Tensor keyedDropout(const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share);
+
 }  // namespace prospect

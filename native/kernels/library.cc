@@ -28,4 +28,8 @@ TORCH_LIBRARY(prospect, library) {
       "draw_tokens(Tensor logits, Tensor shares, Tensor seen, Tensor seen_ends, float temperature, int top_k, float top_p, float min_p, "
       "float repetition_penalty) -> (Tensor, Tensor)",
       &prospect::drawTokens);
+  library.def("quantize(Tensor weight, int bits, bool nested_scales) -> (Tensor, Tensor, Tensor)", &prospect::quantize);
+  library.def("dequantize(Tensor data, Tensor absmax, Tensor nested, int[] shape, int bits, ScalarType dtype) -> Tensor", &prospect::dequantize);
+  library.def("quantized_linear(Tensor input, Tensor data, Tensor absmax, Tensor nested, int rows, int bits) -> Tensor", &prospect::quantizedLinear);
+  library.def("keyed_dropout(Tensor input, Tensor keys, int seed, float share) -> Tensor", &prospect::keyedDropout);
 }

@@ -9,8 +9,9 @@ import type { Example, Sequence } from '../data/types.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { sample } from '../infer/sample.ts'
 import { estimateReferencePoint } from '../loss/reference-point.ts'
-import type { Decoder, Parameters } from '../model/decoder.ts'
-import { loadDecoder } from '../model/load.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
+import { loadDecoder, loadSource } from '../model/load.ts'
+import { openSource } from '../model/open.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { setThreads } from '../tensor/engine.ts'
@@ -81,7 +82,7 @@ function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
   if (run === undefined) return { model: model!, reference: reference!, beta: beta ?? 0.1 }
   const directory = new RunDirectory(run)
   const trained = directory.readOptions()
-  const own = model ?? directory.model
+  const own = model ?? directory.result ?? directory.model
   if (!existsSync(own))
     throw new OptionError(`--run ${run}: it has no model yet (${own}): let it end, or name a model with --model`)
   return {
@@ -101,8 +102,9 @@ class Scorer {
     this.#hooks = hooks
   }
 
-  async with<R>(folder: string, work: (decoder: Decoder, weights: Parameters) => Promise<R>): Promise<R> {
-    const decoder = loadDecoder(folder, 'float32')
+  async with<R>(folder: string, work: (decoder: Decoder, weights: Weights) => Promise<R>): Promise<R> {
+    const source = await openSource(folder, {}, this.#hooks)
+    const decoder = source.adapter ? loadSource(source, this.#compute) : loadDecoder(source.folder, 'float32')
     try {
       return await withComputeWeights(decoder, this.#compute, (weights) => work(decoder, weights))
     } finally {
@@ -110,7 +112,7 @@ class Scorer {
     }
   }
 
-  async logps(decoder: Decoder, weights: Parameters, sequences: readonly Sequence[]): Promise<Float32Array> {
+  async logps(decoder: Decoder, weights: Weights, sequences: readonly Sequence[]): Promise<Float32Array> {
     const { progress, signal } = this.#hooks
     const result = new Float32Array(sequences.length)
     const bar = progress?.start(sequences.length, 'log-probabilities')
@@ -132,7 +134,7 @@ class Scorer {
 /** Replies of the model at temperature 1 to distinct prompts, with the end of turn where it came: what KL(pi || pi_ref) is a mean over. */
 async function ownReplies(
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   examples: readonly Example[],
   stop: readonly number[],
   { klPrompts, maxTokens, seed }: ResolvedRewardsOptions,

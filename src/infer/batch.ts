@@ -1,5 +1,5 @@
 import { Random } from '../data/random.ts'
-import { type Decoder, type Parameters, streamTensors } from '../model/decoder.ts'
+import { type Decoder, streamTensors, type Weights } from '../model/decoder.ts'
 import { dependsOnLength, ropeRegime } from '../model/frequencies.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -31,7 +31,7 @@ const promptTokensAtOnce = 2048
  */
 export class Batch {
   readonly #decoder: Decoder
-  readonly #weights: Parameters
+  readonly #weights: Weights
   readonly #options: SampleOptions
   readonly #waiting: Row[]
   readonly #size: number
@@ -39,7 +39,7 @@ export class Batch {
   readonly #cache: PagedCache
   #rows: Row[] = []
 
-  constructor(decoder: Decoder, weights: Parameters, prompts: readonly Int32Array[], options: SampleOptions) {
+  constructor(decoder: Decoder, weights: Weights, prompts: readonly Int32Array[], options: SampleOptions) {
     const { maxTokens, seed = 0, batch = 128, cacheBytes = 2 ** 30, streams } = options
     const dtype = weights.get(decoder.headName)!.dtype
     this.#decoder = decoder

@@ -1,9 +1,10 @@
 import { encodePrompt } from '../data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Message } from '../data/types.ts'
-import { localModel } from '../hub/inputs.ts'
-import { type ModelFolder, openModelFolder } from '../model/folder.ts'
-import { loadDecoder } from '../model/load.ts'
+import type { ModelFolder } from '../model/folder.ts'
+import type { Quantization } from '../model/frozen.ts'
+import { loadSource } from '../model/load.ts'
+import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import { hasBfloat16 } from '../tensor/processor.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
@@ -48,9 +49,9 @@ async function* answeredHere(
   options: ResolvedGenerateOptions,
   { progress, signal, skip = 0 }: GenerateHooks,
 ): AsyncGenerator<Reply> {
-  const model = await localModel(options.model, { progress, signal })
-  const folder = openModelFolder(model)
-  const tokenizer = loadTokenizer(model, options)
+  const source = await openSource(options.model, options, { progress, signal })
+  const { folder } = source
+  const tokenizer = loadTokenizer(tokenizerFolder(source), options)
   const prompts = named.map((prompt) => encode(prompt, tokenizer, folder, options))
   setThreads(options.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
@@ -58,7 +59,7 @@ async function* answeredHere(
   if (note) progress?.log(note)
   const streams = prompts.map((_, i) => skip + i)
   const settings = { streams, stop: tokenizer.eosIds, ended: endsWithStop(tokenizer, options.stop), signal }
-  for await (const { index, tokens, logps, finish } of inOrder(answers(folder, prompts, options, settings))) {
+  for await (const { index, tokens, logps, finish } of inOrder(answers(source, prompts, options, settings))) {
     const completion = cutAtStop(tokenizer.decode(tokens, { skipSpecial: true }), options.stop)
     const logprobs = options.logprobs && { logprobs: Array.from(logps) }
     yield { prompt: named[index]!.prompt, completion, tokens: tokens.length, finish, ...logprobs }
@@ -123,22 +124,28 @@ function asModelSeesIt(prompt: string | Message[], { chatTemplate }: Tokenizer, 
 
 /** Loads the model for as long as it answers. */
 async function* answers(
-  folder: ModelFolder,
+  source: ModelSource,
   prompts: readonly Int32Array[],
   options: ResolvedGenerateOptions,
   settings: Pick<SampleOptions, 'streams' | 'stop' | 'ended' | 'signal'>,
 ): AsyncGenerator<Sample> {
   // Norms and embeddings keep the precision they are stored in, and matrices are cast: as in training.
-  const decoder = loadDecoder(folder, folder.dtype === 'bfloat16' ? 'bfloat16' : 'float32')
-  const weights = noGrad(() => scope(() => decoder.computeWeights(computeType(options))))
+  const compute = computeType(options)
+  const stored = source.folder.dtype === 'bfloat16' ? 'bfloat16' : 'float32'
+  const decoder = loadSource(source, source.adapter ? compute : stored, { quantization: quantizationOf(options) })
+  const weights = noGrad(() => scope(() => decoder.computeWeights(compute)))
   try {
     const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, greedy, seed } = options
     const drawing = { temperature, topK, topP, minP, repetitionPenalty, greedy }
     yield* sample(decoder, weights, prompts, { maxTokens, seed, overflow: 'shorten', ...drawing, ...settings })
   } finally {
-    for (const weight of weights.values()) weight.dispose() // some are the decoder's own
+    decoder.disposeWeights(weights)
     decoder.dispose()
   }
+}
+
+function quantizationOf({ loadIn }: ResolvedGenerateOptions): Quantization | null {
+  return loadIn === undefined ? null : { bits: loadIn === '4bit' ? 4 : 8, doubleQuantization: true }
 }
 
 function computeType({ precision }: ResolvedGenerateOptions): Dtype {

@@ -14,8 +14,21 @@ export const generateOptions = z
   .strictObject({
     model: input(
       '--model <folder>',
-      'Folder of the model, in Hugging Face format, or org/name[@revision] on the hub; with --sampler, its name there',
+      'Folder of the model, or of an adapter, or org/name[@revision] on the hub; with --sampler, its name there',
       path(),
+    ),
+    adapter: input('--adapter <folder>', 'Folder of an adapter to put on the model', path().optional(), 'none'),
+    base: input(
+      '--base <folder>',
+      'Base model, where --model is the folder of an adapter',
+      path().optional(),
+      'the one that the adapter names',
+    ),
+    loadIn: input(
+      '--load-in <bits>',
+      'Store the weights in 4 bits (NF4) or 8: less memory, less exact',
+      z.enum(['4bit', '8bit']).optional(),
+      'as the model is stored',
     ),
     prompt: input('--prompt <text...>', 'Prompt or prompts to answer', textList().optional(), '--prompts is read'),
     prompts: input('--prompts <file>', 'JSONL file with a prompt in each row', path().optional(), '--prompt is used'),

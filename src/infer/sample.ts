@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import type { ModelConfig } from '../model/config.ts'
-import type { Decoder, Parameters } from '../model/decoder.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
 import { Batch } from './batch.ts'
 import type { Drawing } from './draw.ts'
 
@@ -42,7 +42,7 @@ export interface Sample {
  */
 export async function* sample(
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   prompts: readonly Int32Array[],
   options: SampleOptions,
 ): AsyncGenerator<Sample> {

@@ -2,13 +2,13 @@ import { op } from '../tensor/operators.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Attention } from './attention.ts'
 import type { ModelConfig } from './config.ts'
-import { activate, addNorm, gated, linear, norm, type Parameters } from './layers.ts'
+import { activate, addNorm, gated, linear, norm, type Weights } from './layers.ts'
 import { type Rotation, rotate } from './rope.ts'
 
 /** What a block works with besides its input. `rotations`: one for each of `config.ropes`. */
 export interface BlockContext {
   config: ModelConfig
-  weights: Parameters
+  weights: Weights
   rotations: readonly Rotation[]
   attention: Attention
   /** Type of matrix products. */

@@ -1,13 +1,18 @@
 import { op } from '../tensor/operators.ts'
+import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Adapter, disposeAdapter } from './adapters/adapter.ts'
+import { applyAdapter, withDropout } from './adapters/apply.ts'
+import { dropoutKeys } from './adapters/dropout.ts'
 import { type Attention, type LayerKeys, type Segment, segmentAttention } from './attention.ts'
 import { block } from './block.ts'
 import type { ModelConfig } from './config.ts'
-import { linear, norm, type Parameters, softCap, weight } from './layers.ts'
+import { embedding, norm, type Parameters, type QuantizedWeight, softCap, Weights, weight } from './layers.ts'
 import { linearModules } from './parameters.ts'
 import { Rope, type StreamPositions } from './rope.ts'
+import type { Tape } from './tape.ts'
 
-export type { Parameters } from './layers.ts'
+export type { Parameters, Weights } from './layers.ts'
 
 /** A packed stream of tokens: rows one after the other, without padding. */
 export interface TokenStream {
@@ -31,8 +36,24 @@ export interface Targets {
   targetRow: Int32Array
 }
 
+/** What a pass that trains has on top. */
+export interface TrainingPass {
+  /** Keeps a block's input only, and recomputes the block in `tape.backward()`. */
+  tape?: Tape
+  /** Seed of the adapter's dropout masks, below 2^31: another one for each step. Without it nothing is dropped. */
+  dropoutSeed?: number
+}
+
+/** What a decoder has beside configuration and parameters. */
 export interface DecoderOptions {
+  /** The longest row that the model is used with: see the constructor. */
   contextTokens?: number | null
+  /** Trained in place of the parameters, which stay as they are. */
+  adapter?: Adapter | null
+  /** Which of the parameters are stored in 4 or 8 bits, by name. */
+  quantized?: ReadonlyMap<string, QuantizedWeight>
+  /** The decoder that the parameters belong to; this one where it is left out. */
+  owner?: Decoder
 }
 
 /** A decoder-only transformer: embedding, blocks, norm and head, in the form that its configuration says. */
@@ -41,6 +62,11 @@ export class Decoder {
   /** What is trained and saved: float32, or the type it was loaded in where it is frozen. */
   readonly parameters: Parameters
   readonly contextTokens: number | null
+  /** Trained in place of `parameters`, where there is one. */
+  readonly adapter: Adapter | null
+  readonly #quantized: ReadonlyMap<string, QuantizedWeight>
+  /** The decoder whose parameters these are. */
+  readonly #owner: Decoder
   readonly #ropes: readonly Rope[]
   readonly #matrices: ReadonlySet<string>
 
@@ -49,10 +75,14 @@ export class Decoder {
    * (dynamic, longrope) ask for it: with it, a row's result does not depend on the rows beside it. Where it is null, the longest row of
    * each stream decides, as in transformers.
    */
-  constructor(config: ModelConfig, parameters: Parameters, { contextTokens = null }: DecoderOptions = {}) {
+  constructor(config: ModelConfig, parameters: Parameters, options: DecoderOptions = {}) {
+    const { contextTokens = null, adapter, quantized, owner } = options
     this.config = config
     this.contextTokens = contextTokens
     this.parameters = parameters
+    this.adapter = adapter ?? null
+    this.#quantized = quantized ?? new Map()
+    this.#owner = owner ?? this
     this.#ropes = config.ropes.map((rope) => new Rope(rope))
     this.#matrices = new Set(linearModules(config).flatMap(({ name }) => [`${name}.weight`, `${name}.bias`]))
   }
@@ -62,56 +92,92 @@ export class Decoder {
     return headName(this.config)
   }
 
+  /** What training changes, and checkpoints hold: the adapter's parameters, or all. */
+  get trainable(): Parameters {
+    return this.adapter?.parameters ?? this.parameters
+  }
+
+  /** A decoder with the same weights in memory and another adapter, or none. Its dispose() frees that adapter only. */
+  withAdapter(adapter: Adapter | null): Decoder {
+    const { contextTokens } = this
+    const quantized = this.#quantized
+    return new Decoder(this.config, this.parameters, { contextTokens, adapter, quantized, owner: this.#owner })
+  }
+
   /**
    * The weights that a pass computes with: matrices in the compute type, the rest as they are. Cast once, and used for all passes of a
    * step; gradients flow through the cast and add up in the parameters, in their own precision.
    */
-  computeWeights(compute: Dtype): Parameters {
-    const weights: Parameters = new Map()
-    for (const [name, parameter] of this.parameters)
-      weights.set(name, this.#matrices.has(name) ? parameter.to(compute) : parameter)
+  computeWeights(compute: Dtype): Weights {
+    const weights = new Weights(compute)
+    weights.quantized = this.#quantized
+    for (const [name, parameter] of this.parameters) {
+      const used = this.trainable.get(name) ?? parameter // an adapter may train some weights in full
+      weights.set(name, this.#matrices.has(name) && !this.#quantized.has(name) ? used.to(compute) : used)
+    }
+    const head = this.trainable.get(this.headName)
     if (this.config.tiedHead)
-      weights.set(this.headName, weight(this.parameters, embeddingName(this.config)).to(compute))
+      weights.set(this.headName, (head ?? weight(this.parameters, embeddingName(this.config))).to(compute))
+    if (this.adapter) applyAdapter(weights, this.adapter, compute)
     return weights
   }
 
+  /** Frees what computeWeights() made. */
+  disposeWeights(weights: Weights): void {
+    const kept = new Set([...this.parameters.values(), ...this.trainable.values()])
+    for (const tensor of weights.values()) if (!kept.has(tensor)) tensor.dispose()
+  }
+
   /** Hidden states after the last norm, [tokens, hiddenSize] float32. `weights` from computeWeights(). */
-  hidden(weights: Parameters, stream: StreamPositions & { tokens: Tensor }, attention: Attention): Tensor {
+  hidden(weights: Weights, stream: StreamPositions & { tokens: Tensor }, attention: Attention, tape?: Tape): Tensor {
     const { config } = this
     const rotations = this.#ropes.map((rope) => rope.at(stream, this.contextTokens))
     const compute = weight(weights, this.headName).dtype
     const context = { config, weights, rotations, attention, compute }
     let x = this.#embed(weights, stream.tokens)
-    for (let layer = 0; layer < config.layers; layer++) x = block(x, layer, context)
+    for (let layer = 0; layer < config.layers; layer++) {
+      const compute = (x: Tensor) => block(x, layer, context)
+      x = tape ? tape.stage(x, compute) : scope(() => compute(x)) // what a block made goes where no backward pass needs it
+    }
+    if (tape) x = tape.finish(x)
     return norm(weights, config.names.finalNorm, x, config.norm, 'float32')
   }
 
   /** [tokens, hiddenSize] float32 */
-  #embed(weights: Parameters, tokens: Tensor): Tensor {
-    const table = weight(weights, embeddingName(this.config))
-    const x = op.embedding(table, tokens).to('float32')
-    const { embeddingScale } = this.config
-    return embeddingScale === 1 ? x : x.mul(roundedTo(table.dtype, embeddingScale))
+  #embed(weights: Weights, tokens: Tensor): Tensor {
+    const { names, embeddingScale } = this.config
+    const x = embedding(weights, names.embedding, tokens).to('float32')
+    if (embeddingScale === 1) return x
+    return x.mul(roundedTo(weight(weights, embeddingName(this.config)).dtype, embeddingScale))
   }
 
   /** Log-probability of each target token, [targets] float32. Logits exist only a chunk of targets at a time. */
-  tokenLogps(weights: Parameters, stream: TokenStream & Targets): Tensor {
-    const x = this.hidden(weights, streamTensors(stream), segmentAttention(stream.segments, stream))
-    const head = weight(weights, this.headName)
-    const states = op.embedding(x, int64(stream.targetPositions)).to(head.dtype)
+  tokenLogps(weights: Weights, stream: TokenStream & Targets, { tape, dropoutSeed }: TrainingPass = {}): Tensor {
+    const used = dropoutSeed === undefined ? weights : withDropout(weights, () => dropoutKeys(stream, dropoutSeed))
+    const x = this.hidden(used, streamTensors(stream), segmentAttention(stream.segments, stream), tape)
+    const positions = int64(stream.targetPositions)
+    const { states, head } = this.#adaptedHead(used, op.embedding(x, positions), positions)
     const cap = this.config.logitSoftCap ?? 0
     return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows(head.dtype), cap)
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
-  completionLogps(weights: Parameters, stream: TokenStream & Targets, rows: number): Tensor {
-    const logps = this.tokenLogps(weights, stream)
+  completionLogps(weights: Weights, stream: TokenStream & Targets, rows: number, training?: TrainingPass): Tensor {
+    const logps = this.tokenLogps(weights, stream, training)
     return op.indexAdd(op.zeros([rows], 'float32'), 0, int64(stream.targetRow), logps)
   }
 
   /** Logits over the vocabulary, float32 [states, vocabulary]; for sampling and tests. */
-  logits(weights: Parameters, states: Tensor): Tensor {
-    return softCap(linear(weights, this.config.names.head, states).to('float32'), this.config.logitSoftCap)
+  logits(weights: Weights, states: Tensor): Tensor {
+    const adapted = this.#adaptedHead(weights, states)
+    return softCap(op.linear(adapted.states, adapted.head).to('float32'), this.config.logitSoftCap)
+  }
+
+  /** Inputs and weight of the head's product, as an adapter changes them. */
+  #adaptedHead(weights: Weights, states: Tensor, positions: Tensor | null = null) {
+    const head = weight(weights, this.headName)
+    const cast = states.to(head.dtype)
+    return weights.adapter?.head(weights, this.config.names.head, cast, head, positions) ?? { states: cast, head }
   }
 
   /** Targets whose logits exist at once: 64 MB of them. Fewer would add up the head's gradient more often, which is slower. */
@@ -120,7 +186,8 @@ export class Decoder {
   }
 
   dispose(): void {
-    for (const parameter of this.parameters.values()) parameter.dispose()
+    if (this.#owner === this) for (const parameter of this.parameters.values()) parameter.dispose()
+    if (this.adapter) disposeAdapter(this.adapter)
     for (const rope of this.#ropes) rope.dispose()
   }
 }

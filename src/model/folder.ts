@@ -58,8 +58,6 @@ export function openModelFolder(path: string): ModelFolder {
   const config = parseModelConfig(rawConfig, file)
   const { tensors: stored, weightFiles } = openWeights(path)
   const { tensors, storedNames } = knownNames(stored, architectureOf(rawConfig, file), path)
-  const companions = readdirSync(path).filter((name) => companionPattern.test(name) && isFile(join(path, name)))
-  for (const name of companions) ownFile(path, name)
   return {
     path,
     config,
@@ -68,9 +66,16 @@ export function openModelFolder(path: string): ModelFolder {
     tensors,
     storedNames,
     dtype: mainDtype(tensors),
-    companions,
+    companions: companionsIn(path),
     weightFiles,
   }
+}
+
+/** Names of the files of a folder that travel with a model: what tokenises, samples and documents it. */
+export function companionsIn(path: string): string[] {
+  const companions = readdirSync(path).filter((name) => companionPattern.test(name) && isFile(join(path, name)))
+  for (const name of companions) ownFile(path, name)
+  return companions
 }
 
 function isFile(path: string): boolean {

@@ -5,16 +5,75 @@ import type { Activation, NormConfig } from './config.ts'
 /** Weights by their Hugging Face names. */
 export type Parameters = Map<string, Tensor>
 
+/** A weight that is stored in 4 or 8 bits, beside its scales: `<weight>.absmax` and `<weight>.nested_absmax`. */
+export interface QuantizedWeight {
+  bits: 4 | 8
+  /** [outputs, inputs] */
+  shape: readonly [number, number]
+}
+
+/** What a pass computes with: tensors by name, and what makes a module more than a product with its weight. */
+export class Weights extends Map<string, Tensor> {
+  /** Type of matrix products. */
+  readonly compute: Dtype
+  /** By the weight's name. */
+  quantized: ReadonlyMap<string, QuantizedWeight> = new Map()
+  adapter: Adaptation | null = null
+
+  constructor(compute: Dtype, tensors: Iterable<readonly [string, Tensor]> = []) {
+    super(tensors)
+    this.compute = compute
+  }
+}
+
+/** How an adapter changes modules; `base` is what the module itself gives. */
+export interface Adaptation {
+  linear(weights: Weights, name: string, x: Tensor, base: Tensor): Tensor
+  embedding(weights: Weights, name: string, tokens: Tensor, base: Tensor): Tensor
+  /** Inputs of the output head and its weight, such that their product is the adapted one; `positions`: which tokens they are of. */
+  head(
+    weights: Weights,
+    name: string,
+    states: Tensor,
+    head: Tensor,
+    positions: Tensor | null,
+  ): { states: Tensor; head: Tensor }
+}
+
 export function weight(weights: Parameters, name: string): Tensor {
   const found = weights.get(name)
   if (!found) throw new Error(`the model has no weight ${name}`)
   return found
 }
 
-/** x W^T + b with `name`.weight and, where there is one, `name`.bias; x [tokens, in], cast to the weight's type -> [tokens, out]. */
-export function linear(weights: Parameters, name: string, x: Tensor): Tensor {
-  const matrix = weight(weights, `${name}.weight`)
-  return op.linear(x.to(matrix.dtype), matrix, weights.get(`${name}.bias`) ?? null)
+/**
+ * x W^T + b with `name`.weight and, where there is one, `name`.bias, as its adapter changes it;
+ * x [tokens, in], cast to the type of products -> [tokens, out].
+ */
+export function linear(weights: Weights, name: string, input: Tensor): Tensor {
+  const x = input.to(weights.compute)
+  const base = product(weights, name, x, weights.get(`${name}.bias`) ?? null)
+  return weights.adapter ? weights.adapter.linear(weights, name, x, base) : base
+}
+
+/** x W^T + b with the module's own weight, which may be quantised. */
+export function product(weights: Weights, name: string, x: Tensor, bias: Tensor | null): Tensor {
+  const stored = weights.quantized.get(`${name}.weight`)
+  if (!stored) return op.linear(x, weight(weights, `${name}.weight`), bias)
+  const [data, absmax, nested] = quantizedParts(weights, `${name}.weight`)
+  const result = op.quantizedLinear(x, data, absmax, nested, stored.shape[0], stored.bits)
+  return bias ? result.add(bias) : result
+}
+
+/** Data, scales and the scales' own scales of a quantised weight. */
+export function quantizedParts(weights: Parameters, name: string): [data: Tensor, absmax: Tensor, nested: Tensor] {
+  return [weight(weights, name), weight(weights, `${name}.absmax`), weight(weights, `${name}.nested_absmax`)]
+}
+
+/** Rows of `name`.weight by token, as its adapter changes them: [tokens, width]. */
+export function embedding(weights: Weights, name: string, tokens: Tensor): Tensor {
+  const base = op.embedding(weight(weights, `${name}.weight`), tokens)
+  return weights.adapter ? weights.adapter.embedding(weights, name, tokens, base) : base
 }
 
 /** The norm called `name`, over the last dimension of x, computed in float32 and given as `dtype`. */

@@ -184,6 +184,11 @@ const rows = {
         repetitionPenalty: number,
       ) => [tokens: T, logps: T]
     >('draw_tokens'),
+  quantize: prospect<(weight: T, bits: number, nestedScales: boolean) => [data: T, absmax: T, nested: T]>('quantize'),
+  dequantize: prospect<(data: T, absmax: T, nested: T, shape: Shape, bits: number, dtype: Dtype) => T>('dequantize'),
+  quantizedLinear:
+    prospect<(input: T, data: T, absmax: T, nested: T, rows: number, bits: number) => T>('quantized_linear'),
+  keyedDropout: prospect<(input: T, keys: T, seed: number, share: number) => T>('keyed_dropout'),
   adamw:
     prospect<
       (

@@ -18,6 +18,7 @@ export function modelCard(
   facts: DataFacts,
   evaluation: { before: Evaluation; after: Evaluation } | null,
   samples: readonly SampleRow[] = [],
+  library: 'transformers' | 'peft' = 'transformers',
 ): string {
   const { train, heldOut } = facts
   const onHub = hubNameOfFolder(options.model)
@@ -26,7 +27,7 @@ export function modelCard(
   return [
     '---',
     ...(onHub ? [`base_model: ${JSON.stringify(onHub.repository)}`] : []), // the hub takes names of its own only
-    'library_name: transformers',
+    `library_name: ${library}`,
     'pipeline_tag: text-generation',
     `tags: [prospect, ${options.loss.type}]`,
     '---',

@@ -10,6 +10,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import type { ObjectiveState } from '../loss/objective.ts'
+import { openAdapterFolder, writeAdapterFiles } from '../model/adapters/folder.ts'
 import type { Decoder } from '../model/decoder.ts'
 import { type ModelFolder, openModelFolder, writeModelFiles } from '../model/folder.ts'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
@@ -29,8 +30,8 @@ export interface Checkpoint {
 }
 
 /**
- * Writes checkpoints/step-000100/: the model in float32 as a Hugging Face folder, the optimiser's moments, and the position. Then points
- * `latest` to it and deletes all but the `keep` newest.
+ * Writes checkpoints/step-000100/: the model in float32 as a Hugging Face folder, or the adapter as PEFT stores it, the optimiser's moments,
+ * and the position. Then points `latest` to it and deletes all but the `keep` newest.
  */
 export async function writeCheckpoint(
   folder: string,
@@ -55,7 +56,8 @@ export async function writeCheckpoint(
   mkdirSync(folder, { recursive: true })
   const name = `step-${String(step).padStart(6, '0')}`
   await replaceDirectory(join(folder, name), (temporary) => {
-    writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' })
+    if (decoder.adapter) writeAdapterFiles(temporary, { adapter: decoder.adapter })
+    else writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' })
     writeSafetensors(join(temporary, 'optimizer.safetensors'), moments(optimizer))
     extra?.(temporary)
     writeFileSync(
@@ -117,10 +119,10 @@ export function restoreCheckpoint(
   if (state.format !== format) {
     throw new Error(`${folder}: checkpoint format ${state.format} is not known here (this version writes ${format})`)
   }
-  const { tensors } = openModelFolder(folder)
+  const { tensors } = decoder.adapter ? openAdapterFolder(folder) : openModelFolder(folder)
   const stored = readSafetensors(join(folder, 'optimizer.safetensors')).tensors
   noGrad(() => {
-    copyInto(decoder.parameters, (name) => tensors.get(name), folder)
+    copyInto(decoder.trainable, (name) => tensors.get(name), folder)
     copyInto(optimizer.firstMoments, (name) => stored.get(`exp_avg.${name}`), folder)
     copyInto(optimizer.secondMoments, (name) => stored.get(`exp_avg_sq.${name}`), folder)
   })

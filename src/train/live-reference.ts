@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Decoder, Parameters } from '../model/decoder.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
 import { op } from '../tensor/operators.ts'
 import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
@@ -24,7 +24,7 @@ export class LiveReference {
   readonly #decoder: Decoder
   readonly #trainer: Pick<Trainer, 'objective' | 'compute' | 'microBatchTokens'>
   readonly #sync: ReferenceSync
-  #weights: Parameters
+  #weights: Weights
 
   /** Takes `decoder` over: one with the weights that the reference starts from, and nobody else's. */
   constructor(
@@ -62,9 +62,9 @@ export class LiveReference {
     if (every === undefined || done % every !== 0) return false
     noGrad(() =>
       scope(() => {
-        for (const [name, target] of this.#decoder.parameters) {
+        for (const [name, target] of this.#decoder.trainable) {
           op.mulScalarInPlace(target, 1 - mixing)
-          op.addInPlace(target, policy.parameters.get(name)!, mixing)
+          op.addInPlace(target, policy.trainable.get(name)!, mixing)
         }
       }),
     )
@@ -74,7 +74,7 @@ export class LiveReference {
 
   /** Keeps its weights in a checkpoint's folder, where they are not those that it started from. */
   write(folder: string): void {
-    if (this.#sync.every !== undefined) writeSafetensors(join(folder, file), [...this.#decoder.parameters])
+    if (this.#sync.every !== undefined) writeSafetensors(join(folder, file), [...this.#decoder.trainable])
   }
 
   /** Takes the weights of a checkpoint. */
@@ -83,7 +83,7 @@ export class LiveReference {
     const { tensors } = readSafetensors(join(folder, file))
     noGrad(() =>
       scope(() => {
-        for (const [name, target] of this.#decoder.parameters) op.copyInPlace(target, tensors.get(name)!.load())
+        for (const [name, target] of this.#decoder.trainable) op.copyInPlace(target, tensors.get(name)!.load())
       }),
     )
     this.#recast()
@@ -94,7 +94,7 @@ export class LiveReference {
     this.#decoder.dispose()
   }
 
-  #cast(): Parameters {
+  #cast(): Weights {
     return noGrad(() => scope(() => this.#decoder.computeWeights(this.#trainer.compute)))
   }
 
@@ -104,7 +104,6 @@ export class LiveReference {
   }
 
   #disposeWeights(): void {
-    const own = new Set(this.#decoder.parameters.values())
-    for (const tensor of this.#weights.values()) if (!own.has(tensor)) tensor.dispose()
+    this.#decoder.disposeWeights(this.#weights)
   }
 }

@@ -4,6 +4,7 @@ import { completeLoss, foreignOptions, lossOptions } from '../loss/table.ts'
 import { nested, optionGroup, textList } from '../options/option.ts'
 
 const essentials = optionGroup('Model and data')
+const adapters = optionGroup('Adapter')
 const optimization = optionGroup('Optimization')
 const rows = optionGroup('Rows')
 const evaluation = optionGroup('Evaluation')
@@ -66,6 +67,64 @@ export const trainOptions = z.strictObject({
       context.addIssue({ code: 'custom', path: [name], message: problem })
     return completeLoss(loss)
   }),
+
+  base: adapters(
+    '--base <folder>',
+    'Base model, where --model is the folder of an adapter to continue',
+    folder().optional(),
+    'the one that the adapter names',
+  ),
+  adapter: nested('A low-rank adapter that is trained in place of the weights', {
+    type: adapters(
+      '--adapter <type>',
+      'Train an adapter: LoRA, or DoRA, which also learns the length of each row; none: all weights',
+      z.enum(['none', 'lora', 'dora']).optional(),
+      'lora where another option of the adapter is given, else none',
+    ),
+    rank: adapters('--lora-r <rank>', 'Rank of the adapter', count().optional(), '16'),
+    alpha: adapters(
+      '--lora-alpha <number>',
+      'The adapter is scaled by alpha / r',
+      positive().optional(),
+      'twice the rank',
+    ),
+    dropout: adapters(
+      '--lora-dropout <share>',
+      "Share of the adapter's inputs set to 0 in training",
+      share().optional(),
+      '0',
+    ),
+    targetModules: adapters(
+      '--lora-target-modules <name...>',
+      'Ends of the names of adapted modules, or one regular expression for whole names, or all-linear',
+      textList().optional(),
+      'all-linear',
+    ),
+    rslora: adapters('--use-rslora', 'Scale by alpha / sqrt(r) instead', z.boolean().optional(), 'false'),
+    modulesToSave: adapters(
+      '--lora-modules-to-save <name...>',
+      'Modules trained in full and stored with the adapter',
+      textList().optional(),
+      'none',
+    ),
+    bias: adapters(
+      '--lora-bias <which>',
+      'Biases that are trained: none, all, or those of adapted modules',
+      z.enum(['none', 'all', 'lora_only']).optional(),
+      'none',
+    ),
+  }),
+  loadIn: adapters(
+    '--load-in <bits>',
+    'Store the frozen base model in 4 bits (NF4, as in QLoRA) or 8',
+    z.enum(['4bit', '8bit']).optional(),
+    'the type of matrix products',
+  ),
+  doubleQuantization: adapters(
+    '--double-quantization',
+    'Store the scales of a quantised base model in 8 bits too',
+    z.boolean().default(true),
+  ),
 
   epochs: optimization('--epochs <count>', 'Passes over the data', count().default(1)),
   maxSteps: optimization(
@@ -166,6 +225,11 @@ export const trainOptions = z.strictObject({
     '--micro-batch-tokens <tokens>',
     'Tokens of one forward and backward pass; less takes less memory',
     count().default(2048),
+  ),
+  gradientCheckpointing: running(
+    '--gradient-checkpointing',
+    'Keep only the inputs of blocks for the backward pass and compute the rest again: less memory, a third more time',
+    z.boolean().default(false),
   ),
   seed: running('--seed <number>', 'Seed of everything random', z.number().int().min(0).default(0)),
   threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),

@@ -1,7 +1,7 @@
 import { microBatches, type Packed, pack } from '../data/pack.ts'
 import type { Sequence } from '../data/types.ts'
 import { LayerKeys } from '../model/attention.ts'
-import type { Decoder, Parameters } from '../model/decoder.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import type { Dtype } from '../tensor/tensor.ts'
 
@@ -28,7 +28,7 @@ export class KnownPrompts {
  */
 export function sequenceLogps(
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   sequences: readonly Sequence[],
   tokenBudget: number,
   known?: KnownPrompts | null,
@@ -44,7 +44,7 @@ export function sequenceLogps(
 /** The same token by token: of each sequence [completion tokens]. */
 export function sequenceTokenLogps(
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   sequences: readonly Sequence[],
   tokenBudget: number,
   known?: KnownPrompts | null,
@@ -77,14 +77,13 @@ export function tokenSums(tokens: readonly Float32Array[]): Float32Array {
 export async function withComputeWeights<R>(
   decoder: Decoder,
   compute: Dtype,
-  work: (weights: Parameters) => Promise<R>,
+  work: (weights: Weights) => Promise<R>,
 ): Promise<R> {
   const weights = noGrad(() => scope(() => decoder.computeWeights(compute)))
   try {
     return await work(weights)
   } finally {
-    const own = new Set(decoder.parameters.values())
-    for (const tensor of weights.values()) if (!own.has(tensor)) tensor.dispose()
+    decoder.disposeWeights(weights)
   }
 }
 
@@ -107,7 +106,7 @@ function packWith(batch: readonly Sequence[], known?: KnownPrompts | null, keep?
 function passInto(
   result: Float32Array,
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   batch: readonly Sequence[],
   packed: Stream,
 ): void {

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Sequence } from '../data/types.ts'
 import type { Decoder } from '../model/decoder.ts'
-import type { Parameters } from '../model/layers.ts'
+import type { Weights } from '../model/layers.ts'
 import { mismatchedSequences, pairKey, pairsOf, type ReferenceLogps } from './batches.ts'
 import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
 import { type Answers, type Pair, ReferenceFile, type ReferenceJob } from './reference-cache.ts'
@@ -120,7 +120,7 @@ interface Logps {
 export function logpsOf(
   { tokens: needed, microBatchTokens }: Pick<ReferenceJob, 'tokens' | 'microBatchTokens'>,
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   sequences: readonly Sequence[],
   known: KnownPrompts | null,
   keep?: KnownPrompts,

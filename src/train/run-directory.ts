@@ -48,6 +48,13 @@ export class RunDirectory {
   get model(): string {
     return join(this.path, 'model')
   }
+  get adapter(): string {
+    return join(this.path, 'adapter')
+  }
+  /** What a complete run has made; null where it is not complete. */
+  get result(): string | null {
+    return [this.model, this.adapter].find((path) => existsSync(path)) ?? null
+  }
 
   /** The model of the best evaluation, where that is kept. */
   get best(): string {

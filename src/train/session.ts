@@ -3,11 +3,11 @@ import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
 import { balanceText, resolveWeights } from '../loss/weights.ts'
+import { copyAdapter } from '../model/adapters/adapter.ts'
 import type { Decoder } from '../model/decoder.ts'
-import { type ModelFolder, openModelFolder } from '../model/folder.ts'
+import type { ModelFolder } from '../model/folder.ts'
 import { lengthRegimes } from '../model/frequencies.ts'
-import { loadDecoder } from '../model/load.ts'
-import { weightsHash } from '../model/weights-hash.ts'
+import { type ModelSource, openModel, openSource, sourceHash, tokenizerFolder } from '../model/open.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
@@ -19,6 +19,7 @@ import type { HeldOut } from './evaluation.ts'
 import { LiveReference } from './live-reference.ts'
 import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
+import { adapterConfigOf, loadPolicy, loadReference, startingAdapter } from './policy.ts'
 import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
 import { defaultCache, referenceLogps } from './reference.ts'
 import type { Progress, TrainHooks } from './run.ts'
@@ -29,6 +30,9 @@ import type { Trainer } from './step.ts'
 export interface Session {
   options: ResolvedTrainOptions
   directory: RunDirectory
+  /** What is trained: a model, or an adapter and its base. */
+  model: ModelSource
+  /** The folder of the model, or of the adapter's base. */
   source: ModelFolder
   tokenizer: Tokenizer
   data: PreparedData
@@ -50,9 +54,12 @@ export async function openSession(
   setThreads(options.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
   const asked = makeObjective(weighted(options.loss, null))
-  const source = openModelFolder(options.model)
-  const tokenizer = loadTokenizer(options.model, options)
-  const modelHash = await weightsHash(source, options.cache ?? defaultCache())
+  const model = openModel(options.model, { base: options.base })
+  const { folder: source } = model
+  const compute = computeType(options)
+  adapterConfigOf(options, model) // contradictions show before the work begins
+  const tokenizer = loadTokenizer(tokenizerFolder(model), options)
+  const modelHash = await sourceHash(model, options.cache ?? defaultCache())
   const data = await prepareData(options, asked, tokenizer, modelHash, progress)
   const loss = weighted(options.loss, data.facts.train, progress)
   const objective = makeObjective(loss)
@@ -63,26 +70,24 @@ export async function openSession(
   try {
     const live = objective.needs.reference && livesInMemory(options)
     if (objective.needs.reference) progress?.log(referenceText(options, live))
-    const reference = objective.needs.reference
-      ? await referencesOf(options, objective, source, modelHash, data, { signal, progress })
-      : null
-    const decoder = loadDecoder(source, 'float32', { contextTokens: options.maxLength })
-    for (const parameter of decoder.parameters.values()) parameter.withGrad()
-    const optimizer = new AdamW(decoder.parameters, options.optimizer)
+    const hooks = { signal, progress }
+    const { decoder, reference } = await withReference(options, objective, model, modelHash, data, hooks)
+    const referenceCopy = live ? await loadReferenceCopy(options, model, decoder, hooks) : null
+    const optimizer = new AdamW(decoder.trainable, options.optimizer)
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
     const restored = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : null
-    const { microBatchTokens } = options
+    const { microBatchTokens, gradientCheckpointing, seed } = options
     const objectiveState = restored?.objectiveState ?? objective.initialState ?? {}
-    const trainer = { decoder, objective, objectiveState, optimizer, compute: computeType(options), microBatchTokens }
+    const passes = { compute, microBatchTokens, gradientCheckpointing, seed }
+    const trainer = { decoder, objective, objectiveState, optimizer, ...passes }
     const { heldOut: examples, heldOutPlan: plan } = data
-    const liveReference = live
-      ? new LiveReference(loadReferenceCopy(options, source), trainer, options.referenceSync)
-      : null
+    const liveReference = referenceCopy && new LiveReference(referenceCopy, trainer, options.referenceSync)
     if (checkpoint) liveReference?.restore(checkpoint.folder)
     const heldOut = plan && { examples, plan, reference: reference?.heldOut ?? null }
     return {
       options,
       directory,
+      model,
       source,
       tokenizer,
       data,
@@ -162,28 +167,89 @@ function referenceText({ reference, referenceMode, referenceSync }: ResolvedTrai
   return `reference: ${which}, ${how}${referenceMode === 'auto' ? '' : ' (--reference-mode)'}`
 }
 
-/** A decoder of its own with the weights that the reference starts from. */
-function loadReferenceCopy({ reference, maxLength }: ResolvedTrainOptions, source: ModelFolder): Decoder {
-  return loadDecoder(reference === undefined ? source : openModelFolder(reference), 'float32', {
-    contextTokens: maxLength,
-  })
+/**
+ * A decoder with weights of its own that the reference starts from. That of an adapter run shares the policy's base in memory; it is made before
+ * the policy's adapter is taken from a checkpoint.
+ */
+async function loadReferenceCopy(
+  options: ResolvedTrainOptions,
+  model: ModelSource,
+  policy: Decoder,
+  hooks: Hooks,
+): Promise<Decoder> {
+  const compute = computeType(options)
+  if (options.reference === undefined) {
+    return policy.adapter ? policy.withAdapter(copyAdapter(policy.adapter)) : loadReference(options, model, compute)
+  }
+  if (policy.adapter && options.referenceSync.every !== undefined) {
+    throw new OptionError(
+      'referenceSync.every: with an adapter, only a reference that the run starts from can follow it; leave out --reference',
+    )
+  }
+  return loadReference(options, await openSource(options.reference, {}, hooks), compute)
+}
+
+type Answers = { train: ReferenceLogps | null; heldOut: ReferenceLogps | null }
+type Hooks = Pick<TrainHooks, 'signal' | 'progress'>
+
+/**
+ * The policy, and what the reference says. The reference of an adapter run is the same base in memory with the adapter off, or with the
+ * adapter that is continued; of a full run it is loaded, asked and freed before the policy is loaded.
+ */
+async function withReference(
+  options: ResolvedTrainOptions,
+  objective: Objective,
+  model: ModelSource,
+  hash: string,
+  data: PreparedData,
+  hooks: Hooks,
+): Promise<{ decoder: Decoder; reference: Answers | null }> {
+  const compute = computeType(options)
+  const policy = () => loadPolicy(options, model, compute)
+  if (!objective.needs.reference) return { decoder: policy(), reference: null }
+  if (options.reference !== undefined) {
+    const named = await openSource(options.reference, {}, hooks)
+    const cache = options.cache ?? defaultCache()
+    const load = () => loadReference(options, named, compute)
+    const reference = await referencesOf(
+      options,
+      objective,
+      named.folder,
+      await sourceHash(named, cache),
+      load,
+      data,
+      hooks,
+    )
+    return { decoder: policy(), reference }
+  }
+  if (!adapterConfigOf(options, model)) {
+    const load = () => loadReference(options, model, compute)
+    const reference = await referencesOf(options, objective, model.folder, hash, load, data, hooks)
+    return { decoder: policy(), reference }
+  }
+  const decoder = policy()
+  try {
+    const frozen = `${hash} frozen ${options.loadIn ?? ''} ${options.loadIn ? options.doubleQuantization : ''}`
+    const load = () => decoder.withAdapter(startingAdapter(model))
+    return { decoder, reference: await referencesOf(options, objective, model.folder, frozen, load, data, hooks) }
+  } catch (error) {
+    decoder.dispose()
+    throw error
+  }
 }
 
 async function referencesOf(
   options: ResolvedTrainOptions,
   objective: Objective,
-  source: ModelFolder,
-  sourceHash: string,
+  { config }: ModelFolder,
+  weights: string,
+  load: () => Decoder,
   { train, plan, heldOut, heldOutPlan }: PreparedData,
-  hooks: Pick<TrainHooks, 'signal' | 'progress'>,
-): Promise<{ train: ReferenceLogps | null; heldOut: ReferenceLogps | null }> {
-  const model = options.reference === undefined ? source : openModelFolder(options.reference)
-  const weights =
-    options.reference === undefined ? sourceHash : await weightsHash(model, options.cache ?? defaultCache())
-  const hash = weights + lengthRegimes(model.config, options.maxLength)
+  hooks: Hooks,
+): Promise<Answers> {
+  const hash = weights + lengthRegimes(config, options.maxLength)
   const { microBatchTokens } = options
   const shared = { compute: computeType(options), microBatchTokens, tokens: objective.needs.tokens }
-  const load = () => loadDecoder(model, 'float32', { contextTokens: options.maxLength })
   const settings = { cache: options.cache, ...hooks }
   const ofTrain = livesInMemory(options)
     ? null

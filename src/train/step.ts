@@ -1,8 +1,10 @@
 import { microBatches, type Packed, pack } from '../data/pack.ts'
+import { Random } from '../data/random.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import type { Objective, ObjectiveState, ReferencePoint } from '../loss/objective.ts'
 import type { LayerKeys } from '../model/attention.ts'
-import type { Decoder, Parameters } from '../model/decoder.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
+import { Tape } from '../model/tape.ts'
 import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import type { AdamW } from './optimizer.ts'
@@ -20,6 +22,10 @@ export interface Trainer {
   compute: Dtype
   /** Tokens of one forward and backward pass, at most (a longer row goes alone). */
   microBatchTokens: number
+  /** Of each block only the input is kept, and the rest is computed again in the backward pass. */
+  gradientCheckpointing?: boolean
+  /** Seed of the adapter's dropout; 0 where it is left out. */
+  seed?: number
 }
 
 /** One global batch. Log-probabilities under the reference are empty where the objective needs none. */
@@ -62,7 +68,9 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
     const weights = decoder.computeWeights(compute)
     const micros = microBatches(sequencesOf(batch.rows, objective.needs), microBatchTokens)
     // A batch that is one micro-batch is computed once, and its prompts' keys and values serve the mismatched completions.
-    const joint = micros.length === 1 && objective.needs.mismatched
+    // With dropout they would not do: the reference point drops nothing.
+    const drops = (decoder.adapter?.config.dropout ?? 0) > 0
+    const joint = micros.length === 1 && objective.needs.mismatched && !drops
     const { only, referencePoint } = joint
       ? jointPass(trainer, weights, batch, micros[0]!)
       : { only: null, referencePoint: referencePointOf(trainer, weights, batch) }
@@ -136,7 +144,7 @@ function stateOf({ objective, objectiveState }: Trainer): ObjectiveState {
 }
 
 /** The policy's pass over a batch that is one micro-batch, and the reference point, from completions that see the prompts of that pass. */
-function jointPass(trainer: Trainer, weights: Parameters, batch: Batch, micro: readonly Sequence[]) {
+function jointPass(trainer: Trainer, weights: Weights, batch: Batch, micro: readonly Sequence[]) {
   const known = new KnownPrompts()
   try {
     const only = policyPass(trainer, weights, batch, known.keeping(pack(micro)))
@@ -152,7 +160,7 @@ function jointPass(trainer: Trainer, weights: Parameters, batch: Batch, micro: r
  */
 export function referencePointOf(
   trainer: Trainer,
-  weights: Parameters,
+  weights: Weights,
   batch: Batch,
   known: KnownPrompts | null = null,
 ): ReferencePoint | null {
@@ -165,7 +173,7 @@ export function referencePointOf(
 /** r of each mismatched completion. */
 export function mismatchedLogRatios(
   { decoder, objective, microBatchTokens }: Trainer,
-  weights: Parameters,
+  weights: Weights,
   { mismatched, mismatchedReferenceLogps, mismatchedReferenceTokens }: Batch,
   known: KnownPrompts | null = null,
 ): Float32Array {
@@ -197,25 +205,29 @@ interface PolicyPass {
   examples: Example[]
   sums: Tensor
   tokens: Tensor | null
+  /** Where it has one, backward goes through it. */
+  tape: Tape | undefined
 }
 
 function policyPass(
-  { decoder, objective }: Trainer,
-  weights: Parameters,
+  { decoder, objective, optimizer, gradientCheckpointing, seed = 0 }: Trainer,
+  weights: Weights,
   batch: Batch,
   packed: Packed & { keep?: LayerKeys },
 ): PolicyPass {
   const rows = Array.from(packed.rows)
   const examples = rows.map((row) => batch.rows[row]!)
-  const tokens = objective.needs.tokens ? decoder.tokenLogps(weights, packed) : null
-  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length)
-  return { rows, examples, sums, tokens }
+  const tape = gradientCheckpointing ? new Tape() : undefined
+  const training = { tape, dropoutSeed: new Random('dropout', seed, optimizer.step).below(2 ** 31) }
+  const tokens = objective.needs.tokens ? decoder.tokenLogps(weights, packed, training) : null
+  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length, training)
+  return { rows, examples, sums, tokens, tape }
 }
 
 function backwardPass(
   { objective }: Trainer,
   batch: Batch,
-  { rows, examples, sums, tokens }: PolicyPass,
+  { rows, examples, sums, tokens, tape }: PolicyPass,
   into: Accumulator,
 ): number {
   const { needs } = objective
@@ -223,7 +235,8 @@ function backwardPass(
   const losses = objective.losses(inputs, into.referencePoint)
   const rowWeights = lossWeights(needs, examples)
   const loss = (rowWeights ? losses.mul(rowWeights) : losses).sum().div(into.divisor)
-  loss.backward()
+  if (tape) tape.backward(loss)
+  else loss.backward()
   scatter(sums.detach().toArray(), rows, into.logps)
   const logRatios = objective.logRatios(inputs)
   if (logRatios) scatter(logRatios.detach().toArray(), rows, into.logRatios)

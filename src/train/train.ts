@@ -1,12 +1,13 @@
-import { existsSync } from 'node:fs'
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
 import { setImmediate } from 'node:timers/promises'
 import { controlKey } from '../data/tokenizer.ts'
 import type { HubHooks } from '../hub/download.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { completeLoss, foreignOptions } from '../loss/table.ts'
-import type { Decoder, Parameters } from '../model/decoder.ts'
+import { saveAdapterFolder } from '../model/adapters/folder.ts'
+import type { Decoder, Weights } from '../model/decoder.ts'
 import { saveModelFolder } from '../model/folder.ts'
+import { companionsOf, localBase } from '../model/open.ts'
 import { OptionError, validate } from '../options/validate.ts'
 import { memoryUse } from '../tensor/engine.ts'
 import { alarmMemory, alarmsOf, type Observed, type SampledLengths } from './alarms.ts'
@@ -28,7 +29,7 @@ import { bestEvaluation, isStale } from './stopping.ts'
 /** Answers prompts: token ids in, token ids out. */
 export type Sampler = (
   decoder: Decoder,
-  weights: Parameters,
+  weights: Weights,
   prompts: readonly Int32Array[],
   settings: { maxTokens: number; seed: number; stop: readonly number[]; signal?: AbortSignal },
 ) => Promise<Int32Array[]>
@@ -46,8 +47,7 @@ export async function train(
 ): Promise<Run> {
   hooks.signal?.throwIfAborted()
   const resumed = hooks.resume === undefined ? null : new RunDirectory(hooks.resume)
-  if (resumed && existsSync(resumed.model))
-    throw new OptionError(`resume: this run is complete; its model is ${resumed.model}`)
+  if (resumed?.result) throw new OptionError(`resume: this run is complete; it made ${resumed.result}`)
   const resolved = resumed
     ? resumed.readOptions()
     : await fetched(resolveReference(validate(trainOptions, options)), hooks)
@@ -58,10 +58,13 @@ export async function train(
 
 /** With folders and files in place of names on the hub: config.yaml then says which commit was fetched, and a resumed run uses it. */
 async function fetched(options: ResolvedTrainOptions, hooks: HubHooks): Promise<ResolvedTrainOptions> {
-  const { model, reference, data, evaluation } = options
+  const { reference, data, evaluation } = options
+  const model = await localModel(options.model, hooks)
+  const base = await localBase(model, options.base, hooks)
   return {
     ...options,
-    model: await localModel(model, hooks),
+    model,
+    ...(base !== undefined && { base }),
     ...(reference !== undefined && { reference: await localModel(reference, hooks) }),
     data: await localData(data, hooks),
     evaluation: { ...evaluation, ...(evaluation.data && { data: await localData(evaluation.data, hooks) }) },
@@ -312,16 +315,24 @@ class Loop {
   }
 
   async #save(): Promise<string> {
-    const { model } = this.#session.directory
-    await this.#saveTo(model)
-    return model
+    const { directory, trainer } = this.#session
+    const folder = trainer.decoder.adapter ? directory.adapter : directory.model
+    await this.#saveTo(folder)
+    return folder
   }
 
   async #saveTo(folder: string): Promise<void> {
-    const { source, trainer, directory, options, data, tokenizer } = this.#session
-    const { parameters } = trainer.decoder
-    const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'))
+    const { source, model, trainer, directory, options, data, tokenizer } = this.#session
+    const { parameters, adapter } = trainer.decoder
+    const library = adapter ? 'peft' : 'transformers'
+    const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'), library)
     const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
+    if (adapter) {
+      const companions = companionsOf(model)
+      const rawConfig = model.adapter?.rawConfig
+      await saveAdapterFolder(folder, { adapter, rawConfig, companions, card, chatTemplate })
+      return
+    }
     const { control } = trainer.objective.needs
     const generation = control && { [controlKey]: control.desirable }
     await saveModelFolder(folder, { source, parameters, dtype: source.dtype, card, chatTemplate, generation })

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Example, Sequence } from '../../src/data/types.ts'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
+import type { Decoder } from '../../src/model/decoder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
 import { AdamW, type AdamWOptions } from '../../src/train/optimizer.ts'
 import type { Trainer } from '../../src/train/step.ts'
@@ -48,9 +49,13 @@ const plainAdamW: AdamWOptions = {
 
 /** A trainer of a model folder in float32, as `train()` sets it up. */
 export function trainerOf(folder: string, loss: LossOptions, options: Partial<AdamWOptions> = {}): Trainer {
-  const decoder = loadDecoder(folder, 'float32')
-  for (const parameter of decoder.parameters.values()) parameter.withGrad()
-  const optimizer = new AdamW(decoder.parameters, { ...plainAdamW, ...options })
+  return trainerFor(loadDecoder(folder, 'float32'), loss, options)
+}
+
+/** A trainer of what is trainable in a decoder. */
+export function trainerFor(decoder: Decoder, loss: LossOptions, options: Partial<AdamWOptions> = {}): Trainer {
+  for (const parameter of decoder.trainable.values()) parameter.withGrad()
+  const optimizer = new AdamW(decoder.trainable, { ...plainAdamW, ...options })
   return { decoder, objective: makeObjective(loss), optimizer, compute: 'float32', microBatchTokens: 8192 }
 }
 
