@@ -9,6 +9,7 @@ export function configure(command: Command): void {
   command.addHelpText(
     'after',
     '\nExamples:\n  prospect export --model runs/thumbs --gguf q8_0 --output thumbs.gguf\n' +
+      '  prospect export --model runs/thumbs --merge --output thumbs-merged\n' +
       '  prospect export --model runs/thumbs --push me/thumbs --private',
   )
   command.action(async () => {

@@ -12,7 +12,7 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandMod
   data: { summary: 'see, check and convert feedback', load: () => import('./data.ts') },
   generate: { summary: 'answer prompts with a model', load: () => import('./generate.ts') },
   export: {
-    summary: 'write a model as a GGUF file for llama.cpp, or upload it to the hub',
+    summary: 'merge an adapter, write a GGUF file for llama.cpp, or upload to the hub',
     load: () => import('./export.ts'),
   },
   plot: { summary: 'draw value functions, or the metrics of runs', load: () => import('./plot.ts') },

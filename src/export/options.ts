@@ -9,8 +9,28 @@ const text = () => z.string().min(1)
 
 /** Every option of `prospect export`. */
 export const exportOptions = z.strictObject({
-  model: input('--model <folder>', 'A run, a model folder, or org/name[@revision] on the hub', text()),
-  output: result('--output <path>', 'GGUF file to write', text().optional(), 'nothing is written'),
+  model: input(
+    '--model <folder>',
+    'A run, a model folder, an adapter folder, or org/name[@revision] on the hub',
+    text(),
+  ),
+  base: input(
+    '--base <folder>',
+    'Model that an adapter belongs to: a folder, or org/name[@revision]',
+    text().optional(),
+    'the one that adapter_config.json names',
+  ),
+  output: result(
+    '--output <path>',
+    'Folder of the merged model, or GGUF file to write',
+    text().optional(),
+    'nothing is written',
+  ),
+  merge: result(
+    '--merge',
+    'Write a model folder with the adapter merged in; with --push, upload that',
+    z.boolean().default(false),
+  ),
   gguf: result(
     '--gguf <type>',
     'Write a file for llama.cpp, with weights of this type',
@@ -19,7 +39,7 @@ export const exportOptions = z.strictObject({
   ),
   push: publishing(
     '--push <name>',
-    'Upload the model to org/name on the hub',
+    'Upload the model or adapter to org/name on the hub',
     text().optional(),
     'nothing is uploaded',
   ),

@@ -9,12 +9,11 @@ import {
   type TensorEntry,
   writeSafetensors,
 } from '../tensor/safetensors.ts'
-import type { Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Architecture } from './architectures/index.ts'
 import { architectureOf, parseModelConfig } from './architectures/read.ts'
 import type { ModelConfig } from './config.ts'
 import { stringifyLike } from './config-text.ts'
-import type { Parameters } from './decoder.ts'
 
 const configFile = 'config.json'
 const singleFile = 'model.safetensors'
@@ -196,8 +195,9 @@ export interface ModelContents {
   /** Where config.json and the companions come from. */
   source: Pick<ModelFolder, 'path' | 'rawConfig' | 'companions'> &
     Partial<Pick<ModelFolder, 'configText' | 'storedNames' | 'tensors' | 'dtype'>>
-  parameters: Parameters
-  /** Type that weights are stored in. Where it is the source's, tensors that the source stores in another keep that one. */
+  /** Live weights, or ones that are made when their turn comes and keep their own type. */
+  parameters: ReadonlyMap<string, Tensor | LazyTensor>
+  /** Type that live weights are stored in. Where it is the source's, tensors that the source stores in another keep that one. */
   dtype: Dtype
   /** README.md */
   card?: string
@@ -228,7 +228,8 @@ export function writeModelFiles(folder: string, contents: ModelContents): void {
     folder,
     Array.from(parameters, ([name, tensor]) => {
       const own = dtype === source.dtype ? source.tensors?.get(name)?.dtype : undefined
-      return [source.storedNames?.get(name) ?? name, storedAs(tensor, own ?? dtype)]
+      const stored = tensor instanceof Tensor ? storedAs(tensor, own ?? dtype) : tensor
+      return [source.storedNames?.get(name) ?? name, stored]
     }),
   )
   writeWeights(folder, entries, maxShardBytes)

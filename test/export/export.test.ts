@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -9,9 +9,12 @@ import { type ExportOptions, exportOptions } from '../../src/export/options.ts'
 import type { HubHooks } from '../../src/hub/download.ts'
 import { writeInitialWeights } from '../../src/model/create.ts'
 import { openModelFolder } from '../../src/model/folder.ts'
+import { loadDecoder } from '../../src/model/load.ts'
+import { readSafetensors } from '../../src/tensor/safetensors.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { LocalHub } from '../hub/server.ts'
-import { writeTinyModel } from '../tiny-model.ts'
+import { writeByteTokenizer, writeTinyModel } from '../tiny-model.ts'
+import { golden, relativeDifference } from '../train/fixtures.ts'
 import { readGguf } from './read-gguf.ts'
 
 let folder: string
@@ -94,10 +97,86 @@ describe('a GGUF file', () => {
   })
 })
 
+/** An adapter of PEFT's and its base, with a tokenizer of printable characters. */
+function adapterAndBase(name: string): { adapter: string; base: string; expected: string } {
+  const peft = golden(`peft/${name}`)
+  const { base_model_name_or_path: beside } = JSON.parse(readFileSync(join(peft, 'adapter_config.json'), 'utf8'))
+  const [adapter, base] = [join(folder, name), join(folder, `${name}-base`)]
+  cpSync(peft, adapter, { recursive: true })
+  cpSync(join(peft, beside), base, { recursive: true })
+  writeByteTokenizer(base)
+  const tokenizer = JSON.parse(readFileSync(join(base, 'tokenizer.json'), 'utf8'))
+  tokenizer.model.vocab = Object.fromEntries(Array.from({ length: 90 }, (_, i) => [String.fromCharCode(33 + i), i]))
+  tokenizer.added_tokens = []
+  tokenizer.post_processor = null
+  writeFileSync(join(base, 'tokenizer.json'), JSON.stringify(tokenizer))
+  writeFileSync(join(adapter, 'README.md'), '---\nlibrary_name: peft\n---\n# Card')
+  return { adapter, base, expected: join(peft, 'expected.safetensors') }
+}
+
+describe('an adapter', () => {
+  test.each(['lora', 'full'])('%s is merged to a model folder with the weights that PEFT merges', async (name) => {
+    const { adapter, base, expected } = adapterAndBase(name)
+    const output = join(folder, `${name}-merged`)
+    expect(await run({ model: adapter, base, merge: true, output })).toEqual({ path: output, url: null })
+    const merged = openModelFolder(output)
+    const wanted = [...readSafetensors(expected).tensors].filter(([key]) => key.startsWith('merged/'))
+    expect(wanted.length).toBeGreaterThan(0)
+    for (const [key, entry] of wanted) {
+      const ours = scope(() => merged.tensors.get(key.slice('merged/'.length))!.load().to('float32').toArray())
+      expect(
+        relativeDifference(
+          ours,
+          scope(() => entry.load().toArray()),
+        ),
+        key,
+      ).toBeLessThan(1e-6)
+    }
+    const parameters = loadDecoder(merged, 'float32') // names and shapes fit config.json, a head that is tied no more too
+    parameters.dispose()
+    expect(merged.companions).toContain('tokenizer.json')
+    expect(readFileSync(join(output, 'README.md'), 'utf8')).toContain('library_name: transformers')
+  })
+
+  test('gives the GGUF file that its merged model gives', async () => {
+    const { adapter, base } = adapterAndBase('dora')
+    const merged = join(folder, 'dora-merged', 'dora') // of one name, which is in the file
+    await run({ model: adapter, base, merge: true, output: merged })
+    const [direct, through] = [join(folder, 'direct.gguf'), join(folder, 'through.gguf')]
+    await run({ model: adapter, base, gguf: 'bf16', output: direct })
+    await run({ model: merged, gguf: 'bf16', output: through })
+    expect(readFileSync(direct).equals(readFileSync(through))).toBe(true)
+  })
+
+  test('is uploaded as it is, or merged', async () => {
+    const hub = await new LocalHub().start()
+    try {
+      const { adapter, base } = adapterAndBase('rslora')
+      const settings = { endpoint: hub.endpoint, cache: folder, token: 'hf_x', offline: false }
+      await run({ model: adapter, push: 'me/adapter' }, { settings })
+      await run({ model: adapter, base, merge: true, push: 'me/merged' }, { settings })
+      const names = (repository: string) => {
+        const { refs, commits } = hub.repositories.get(repository)!
+        return Object.keys(commits[refs.main!]!)
+      }
+      expect(names('me/adapter')).toEqual(expect.arrayContaining(['adapter_config.json', 'adapter_model.safetensors']))
+      expect(names('me/merged')).toEqual(expect.arrayContaining(['config.json', 'model.safetensors', 'tokenizer.json']))
+      expect(names('me/merged')).not.toContain('adapter_config.json')
+    } finally {
+      await hub.stop()
+    }
+  })
+
+  test('is what --merge is for', async () => {
+    await expect(run({ model, merge: true, output: join(folder, 'x') })).rejects.toThrow(/is no adapter; it is whole/)
+  })
+})
+
 test.each([
   [{}, /nothing to do: give --gguf/],
   [{ gguf: 'f16' as const }, /--output is needed: the file/],
   [{ gguf: 'f16' as const, push: 'a/b', output: 'x' }, /one at a time/],
+  [{ merge: true }, /--output is needed: the folder/],
 ])('options %j are refused', async (options, message) => {
   await expect(run({ model, ...options })).rejects.toThrow(message)
 })
