@@ -18,13 +18,14 @@ export function configure(command: Command): void {
   command.action(async () => {
     const options = resolveOptions(command, generateOptions)
     const { generate } = await import('../infer/generate.ts') // loads libtorch
-    const progress = createProgress({ silent: options.output === undefined })
+    const progress = createProgress()
     const interrupts = listenForInterrupts(() =>
       progress.log('interrupted: stopping; press Ctrl-C again to exit at once'),
     )
+    const printed = options.output === undefined
     const skip = options.resume ? keptReplies(options.output!) : 0
     try {
-      const replies = generate(options, { progress, signal: interrupts.signal, skip })
+      const replies = generate(options, { progress, signal: interrupts.signal, skip, printed })
       await (options.output === undefined ? printReplies(replies) : writeReplies(replies, options.output, skip > 0))
     } catch (error) {
       if (!interrupts.signal.aborted) throw error

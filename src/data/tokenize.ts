@@ -115,9 +115,8 @@ export function tokensOf({ prompt, completion, tools }: FeedbackRow, tokenizer: 
     return { prompt: encodePrompt(prompt, tokenizer), completion: closed(reply, tokenizer) }
   }
   const turns = typeof completion === 'string' ? [{ role: 'assistant', content: completion }] : completion
-  const withTools = tools && { tools: tools as TemplateOptions['tools'] }
-  const before = tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true, ...withTools })
-  const whole = tokenizer.applyChatTemplate([...prompt, ...turns], { ...withTools })
+  const before = tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true, ...withTools(tools) })
+  const whole = tokenizer.applyChatTemplate([...prompt, ...turns], withTools(tools))
   if (!whole.startsWith(before)) {
     throw new Error(
       "the chat template renders the prompt differently when the reply follows, so the reply's tokens are not known",
@@ -125,6 +124,10 @@ export function tokensOf({ prompt, completion, tools }: FeedbackRow, tokenizer: 
   }
   const reply = tokenizer.encode(whole.slice(before.length), { continues: true })
   return { prompt: encodeText(before, tokenizer, false), completion: closed(endedAtEos(reply, tokenizer), tokenizer) }
+}
+
+function withTools(tools: FeedbackRow['tools']): Pick<TemplateOptions, 'tools'> {
+  return tools ? { tools: tools as TemplateOptions['tools'] } : {}
 }
 
 function controlled({ prompt, completion }: WholeTokens, text: string, tokenizer: Tokenizer): WholeTokens {
@@ -145,11 +148,16 @@ function onlyText(completion: readonly Message[]): string {
 
 /**
  * A prompt as the model sees it, in training, evaluation and sampling alike: a text with the tokenizer's BOS, if it sets one; messages
- * through the chat template, which writes its own special tokens; then the text that the model is conditioned on, if any. BOS is never doubled.
+ * through the chat template (with the tools that it may show), which writes its own special tokens; then the text that the model is conditioned on, if any. BOS is never doubled.
  * At least one token.
  */
-export function encodePrompt(prompt: string | readonly Message[], tokenizer: Tokenizer): Int32Array {
-  const text = typeof prompt === 'string' ? prompt : tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true })
+export function encodePrompt(
+  prompt: string | readonly Message[],
+  tokenizer: Tokenizer,
+  tools?: FeedbackRow['tools'],
+): Int32Array {
+  const options = { addGenerationPrompt: true, ...withTools(tools) }
+  const text = typeof prompt === 'string' ? prompt : tokenizer.applyChatTemplate(prompt, options)
   return encodeText(text, tokenizer, typeof prompt === 'string')
 }
 

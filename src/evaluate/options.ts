@@ -25,6 +25,7 @@ export const winRateOptions = z.strictObject({
     path().optional(),
     'the replies in --prompts',
   ),
+  adapter: compared('--adapter <folder>', 'Folder of an adapter to put on the candidate', path().optional(), 'none'),
   prompts: compared(
     '--prompts <file>',
     'JSONL file of prompts, for models; its completions are the baseline where none is given',
@@ -97,7 +98,13 @@ export const rewardsOptions = z
       '--model and --reference are used',
     ),
     model: given('--model <folder>', 'Folder of the trained model', path().optional(), "the run's"),
-    reference: given('--reference <folder>', 'Folder of the reference model', path().optional(), "the run's"),
+    adapter: given('--adapter <folder>', 'Folder of an adapter to put on --model', path().optional(), 'none'),
+    reference: given(
+      '--reference <folder>',
+      'Folder of the reference model',
+      path().optional(),
+      "the run's; with --adapter, --model without it",
+    ),
     beta: given(
       '--beta <number>',
       'What log-ratios are multiplied by',
@@ -126,10 +133,17 @@ export const rewardsOptions = z
     ),
     threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
   })
-  .refine(({ run, model, reference }) => run !== undefined || (model !== undefined && reference !== undefined), {
-    path: ['run'],
-    message: 'give either --run <folder>, or --model <folder> and --reference <folder>',
+  .refine(({ adapter, model }) => adapter === undefined || model !== undefined, {
+    path: ['adapter'],
+    message: '--adapter goes on the model that --model names',
   })
+  .refine(
+    ({ run, model, adapter, reference }) => run !== undefined || (model && (adapter ?? reference)) !== undefined,
+    {
+      path: ['run'],
+      message: 'give either --run <folder>, or --model <folder> and --reference <folder> (or --adapter <folder>)',
+    },
+  )
 
 export type RewardsOptions = z.input<typeof rewardsOptions>
 export type ResolvedRewardsOptions = z.output<typeof rewardsOptions>

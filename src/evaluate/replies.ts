@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { DataError } from '../data/read.ts'
-import type { Message } from '../data/types.ts'
+import type { FeedbackRow, Message } from '../data/types.ts'
 import type { Matchup } from './judgement.ts'
 
 /** A reply to a prompt, or what the data hold in its place. */
@@ -9,6 +9,7 @@ export interface Replied {
   prompt: string | Message[]
   completion: string | null
   reference?: string
+  tools?: FeedbackRow['tools']
 }
 
 /**
@@ -60,7 +61,8 @@ function repliedOf(row: unknown, role: 'candidate' | 'baseline', origin: { file:
     throw new DataError(origin, `no prompt; the row has ${Object.keys(fields).join(', ') || 'no fields'}`)
   const completion = given ? textOf(fields[given]) : ends ? textOf(last!.content) : null
   const reference = fields.answer === undefined ? undefined : String(fields.answer)
-  return { prompt, completion, ...(reference !== undefined && { reference }) }
+  const tools = Array.isArray(fields.tools) && fields.tools.length > 0 ? { tools: fields.tools } : null
+  return { prompt, completion, ...(reference !== undefined && { reference }), ...tools }
 }
 
 function textOf(value: unknown): string {

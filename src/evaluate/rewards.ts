@@ -9,9 +9,10 @@ import type { Example, Sequence } from '../data/types.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { sample } from '../infer/sample.ts'
 import { estimateReferencePoint } from '../loss/reference-point.ts'
+import { isAdapterFolder } from '../model/adapters/folder.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
-import { loadDecoder, loadSource } from '../model/load.ts'
-import { openSource } from '../model/open.ts'
+import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
+import { ResidentModel } from '../model/resident.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { setThreads } from '../tensor/engine.ts'
@@ -32,11 +33,11 @@ interface Hooks {
 /** Scores judged rows under a trained model and its reference; writes rewards.json and rows.jsonl. */
 export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Hooks = {}): Promise<RewardReport> {
   setThreads(options.threads ?? null)
-  const named = modelsOf(options)
-  const [model, reference] = [await localModel(named.model, hooks), await localModel(named.reference, hooks)]
-  const { beta } = named
+  const { beta, base, ...named } = modelsOf(options)
+  const model = await opened(named.model, hooks, { base, adapter: options.adapter })
+  const reference = await opened(named.reference, hooks, { base })
   const data = await localData(options.data, hooks)
-  const tokenizer = loadTokenizer(model)
+  const tokenizer = loadTokenizer(tokenizerFolder(model))
   const { rows } = await readFeedback(data, { onBadRow: 'error', needLabels: true })
   const { maxLength, output, seed } = options
   const limits = { maxLength, maxPromptLength: Math.ceil(maxLength / 2), strict: false, onBadRow: 'error' } as const
@@ -45,12 +46,15 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
   const mismatched = mismatchedSequences(examples, pairsOf(plan, 0))
   const judged = examples.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
   const scorer = new Scorer(options, hooks)
-  const underPolicy = await scorer.with(model, async (decoder, weights) => {
-    const own = await ownReplies(decoder, weights, examples, tokenizer.eosIds, options, hooks)
-    return { own, logps: await scorer.logps(decoder, weights, [...judged, ...mismatched, ...own]) }
-  })
-  const sequences = [...judged, ...mismatched, ...underPolicy.own]
-  const underReference = await scorer.with(reference, (decoder, weights) => scorer.logps(decoder, weights, sequences))
+  const scores = async () => {
+    const underPolicy = await scorer.with(model, async (decoder, weights) => {
+      const own = await ownReplies(decoder, weights, examples, tokenizer.eosIds, options, hooks)
+      return { own, logps: await scorer.logps(decoder, weights, [...judged, ...mismatched, ...own]) }
+    })
+    const all = [...judged, ...mismatched, ...underPolicy.own]
+    return { underPolicy, underReference: await scorer.with(reference, (...model) => scorer.logps(...model, all)) }
+  }
+  const { underPolicy, underReference } = await scores().finally(() => scorer.dispose())
   const ratios = Array.from(underPolicy.logps, (logp, i) => logp - underReference[i]!)
   const [pairs, own] = [judged.length, judged.length + mismatched.length]
   const referencePoint = estimateReferencePoint(ratios.slice(pairs, own)).value
@@ -74,12 +78,14 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
   return report
 }
 
+/** `base` is for those of the two that are adapters. */
 function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
   model: string
   reference: string
+  base?: string | undefined
   beta: number
 } {
-  if (run === undefined) return { model: model!, reference: reference!, beta: beta ?? 0.1 }
+  if (run === undefined) return { model: model!, reference: reference ?? model!, beta: beta ?? 0.1 }
   const directory = new RunDirectory(run)
   const trained = directory.readOptions()
   const own = model ?? directory.result ?? directory.model
@@ -88,12 +94,24 @@ function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
   return {
     model: own,
     reference: reference ?? trained.reference ?? trained.model,
+    base: trained.base,
     beta: beta ?? trained.loss.beta ?? 0.1,
   }
 }
 
-/** Passes over sequences with one model at a time in memory. */
+/** A model, or an adapter with its base; `adapter` is put on a model. */
+async function opened(
+  name: string,
+  hooks: Hooks,
+  { base, adapter }: { base?: string | undefined; adapter?: string | undefined },
+): Promise<ModelSource> {
+  const path = await localModel(name, hooks)
+  return openSource(path, isAdapterFolder(path) && adapter === undefined ? { base } : { adapter }, hooks)
+}
+
+/** Passes over sequences with one model at a time in memory; an adapter is put on and taken off there. */
 class Scorer {
+  readonly #resident = new ResidentModel()
   readonly #compute: Dtype
   readonly #hooks: Hooks
 
@@ -102,14 +120,18 @@ class Scorer {
     this.#hooks = hooks
   }
 
-  async with<R>(folder: string, work: (decoder: Decoder, weights: Weights) => Promise<R>): Promise<R> {
-    const source = await openSource(folder, {}, this.#hooks)
-    const decoder = source.adapter ? loadSource(source, this.#compute) : loadDecoder(source.folder, 'float32')
+  async with<R>(source: ModelSource, work: (decoder: Decoder, weights: Weights) => Promise<R>): Promise<R> {
+    const { progress } = this.#hooks
+    const decoder = this.#resident.use(source, source.adapter ? this.#compute : 'float32', { progress })
     try {
       return await withComputeWeights(decoder, this.#compute, (weights) => work(decoder, weights))
     } finally {
       decoder.dispose()
     }
+  }
+
+  dispose(): void {
+    this.#resident.dispose()
   }
 
   async logps(decoder: Decoder, weights: Weights, sequences: readonly Sequence[]): Promise<Float32Array> {

@@ -3,8 +3,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'n
 import { join } from 'node:path'
 import { localModel } from '../hub/inputs.ts'
 import { Endpoint } from '../infer/endpoint.ts'
-import { generate } from '../infer/generate.ts'
+import { type GenerateHooks, generate } from '../infer/generate.ts'
 import { generateOptions } from '../infer/options.ts'
+import { ResidentModel } from '../model/resident.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import type { Progress } from '../train/run.ts'
@@ -47,8 +48,7 @@ export async function evaluateWinRate(options: ResolvedWinRateOptions, hooks: Ho
       '--baseline: required but not given: name a model or a file of replies, or give --prompts whose rows have completions',
     )
   mkdirSync(output, { recursive: true })
-  const ours = await repliesOf('candidate', candidate, options, hooks)
-  const theirs = await repliesOf('baseline', baseline ?? prompts!, options, hooks)
+  const { ours, theirs } = await bothReplies(options, hooks)
   const pairs = matchups(ours.slice(0, options.maxPrompts), theirs)
   const judge = await openJudge(options, hooks)
   const log = new JudgementLog(join(output, 'judgements.jsonl'))
@@ -81,14 +81,32 @@ function exactShares(pairs: readonly Matchup[]): { candidate: Proportion; baseli
   return { candidate: wilson(right('candidate'), pairs.length), baseline: wilson(right('baseline'), pairs.length) }
 }
 
+/** Replies of both sides. Where one is the other with an adapter, their weights are read once. */
+async function bothReplies(options: ResolvedWinRateOptions, hooks: Hooks) {
+  const { candidate, baseline, prompts, adapter } = options
+  const resident = new ResidentModel()
+  const both = { ...hooks, resident }
+  try {
+    const ours = await repliesOf('candidate', candidate, options, both, adapter)
+    return { ours, theirs: await repliesOf('baseline', baseline ?? prompts!, options, both) }
+  } finally {
+    resident.dispose()
+  }
+}
+
 /** The replies in a file, or those of a model, which are kept in the output folder. */
 async function repliesOf(
   role: 'candidate' | 'baseline',
   path: string,
   options: ResolvedWinRateOptions,
-  hooks: Hooks,
+  hooks: GenerateHooks,
+  adapter?: string,
 ): Promise<Replied[]> {
-  if (existsSync(path) && !statSync(path).isDirectory()) return readReplies(path, role)
+  if (existsSync(path) && !statSync(path).isDirectory()) {
+    if (adapter !== undefined)
+      throw new OptionError(`--adapter: ${path} is a file of replies; name a model with --${role}`)
+    return readReplies(path, role)
+  }
   const model = await localModel(path, hooks) // throws where it is no folder and nothing on the hub
   if (options.prompts === undefined)
     throw new OptionError(`--prompts: required but not given: ${path} is a model, which needs prompts to answer`)
@@ -96,14 +114,11 @@ async function repliesOf(
   const { maxTokens, temperature, topP, seed } = options
   const file = join(
     options.output,
-    `${role}-${repliesName([path, all.map(({ prompt }) => prompt), maxTokens, temperature, topP, seed])}.jsonl`,
+    `${role}-${repliesName([path, all.map(asked), maxTokens, temperature, topP, seed, ...(adapter === undefined ? [] : [adapter])])}.jsonl`,
   )
   const questions = join(options.output, 'prompts.jsonl')
-  writeFileAtomic(
-    questions,
-    all.map(({ prompt }) => `${JSON.stringify(Array.isArray(prompt) ? { messages: prompt } : { prompt })}\n`).join(''),
-  )
-  const resolved = generateOptions.parse({ model, prompts: questions, maxTokens, temperature, topP, seed })
+  writeFileAtomic(questions, all.map((reply) => `${JSON.stringify(asked(reply))}\n`).join(''))
+  const resolved = generateOptions.parse({ model, adapter, prompts: questions, maxTokens, temperature, topP, seed })
   for await (const { completion } of generate(resolved, { ...hooks, skip: linesOf(file).length }))
     appendFileSync(file, `${JSON.stringify({ completion })}\n`)
   const completions = linesOf(file).map((line) => (JSON.parse(line) as { completion: string }).completion)
@@ -112,6 +127,11 @@ async function repliesOf(
     completion: completions[i]!,
     reference: reference ?? completion ?? undefined,
   }))
+}
+
+/** The row of a prompt that a model answers. */
+function asked({ prompt, tools }: Replied): object {
+  return { ...(Array.isArray(prompt) ? { messages: prompt } : { prompt }), ...(tools && { tools }) }
 }
 
 /** Tells replies of other models, prompts and settings apart. */

@@ -5,6 +5,7 @@ import type { ModelFolder } from '../model/folder.ts'
 import type { Quantization } from '../model/frozen.ts'
 import { loadSource } from '../model/load.ts'
 import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
+import type { ResidentModel } from '../model/resident.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import { hasBfloat16 } from '../tensor/processor.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
@@ -19,21 +20,23 @@ export interface GenerateHooks {
   signal?: AbortSignal
   /** Prompts at the beginning that are answered already. The others get what they would have got among all. */
   skip?: number
+  /** The caller prints the replies as they come: no bar counts them. */
+  printed?: boolean
+  /** Where models stay in memory from one call to the next: one whose adapter is put on or taken off is not read again. */
+  resident?: ResidentModel
 }
 
 /** Answers the prompts with the model of a folder, or by an endpoint, and yields the replies in the order of the prompts. */
-export async function* generate(
-  options: ResolvedGenerateOptions,
-  { progress, signal, skip = 0 }: GenerateHooks = {},
-): AsyncGenerator<Reply> {
+export async function* generate(options: ResolvedGenerateOptions, hooks: GenerateHooks = {}): AsyncGenerator<Reply> {
+  const { progress, skip = 0, printed = false } = hooks
   const all = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
   const named = all.slice(skip)
-  const piece = progress?.start(all.length, 'replies', skip)
+  const piece = printed ? undefined : progress?.start(all.length, 'replies', skip)
   const began = performance.now()
   let [answered, tokens] = [skip, 0]
   try {
     const replies = options.sampler === undefined ? answeredHere : (await import('./remote.ts')).remoteReplies
-    for await (const reply of replies(named, options, { progress, signal, skip })) {
+    for await (const reply of replies(named, options, hooks)) {
       tokens += reply.tokens
       piece?.update(++answered, { 'tokens/s': Math.round(tokens / ((performance.now() - began) / 1000)) })
       yield reply
@@ -47,8 +50,9 @@ export async function* generate(
 async function* answeredHere(
   named: readonly NamedPrompt[],
   options: ResolvedGenerateOptions,
-  { progress, signal, skip = 0 }: GenerateHooks,
+  hooks: GenerateHooks,
 ): AsyncGenerator<Reply> {
+  const { progress, signal, skip = 0 } = hooks
   const source = await openSource(options.model, options, { progress, signal })
   const { folder } = source
   const tokenizer = loadTokenizer(tokenizerFolder(source), options)
@@ -59,7 +63,7 @@ async function* answeredHere(
   if (note) progress?.log(note)
   const streams = prompts.map((_, i) => skip + i)
   const settings = { streams, stop: tokenizer.eosIds, ended: endsWithStop(tokenizer, options.stop), signal }
-  for await (const { index, tokens, logps, finish } of inOrder(answers(source, prompts, options, settings))) {
+  for await (const { index, tokens, logps, finish } of inOrder(answers(source, prompts, options, settings, hooks))) {
     const completion = cutAtStop(tokenizer.decode(tokens, { skipSpecial: true }), options.stop)
     const logprobs = options.logprobs && { logprobs: Array.from(logps) }
     yield { prompt: named[index]!.prompt, completion, tokens: tokens.length, finish, ...logprobs }
@@ -88,13 +92,13 @@ function givenPrompts(texts: readonly string[]): NamedPrompt[] {
 
 /** Token ids of a prompt as in training. Throws where it cannot be put through the template, or leaves no room for a reply. */
 function encode(
-  { prompt, name }: NamedPrompt,
+  { prompt, name, tools }: NamedPrompt,
   tokenizer: Tokenizer,
   folder: ModelFolder,
   options: ResolvedGenerateOptions,
 ): Int32Array {
   try {
-    const ids = encodePrompt(asModelSeesIt(prompt, tokenizer, options), tokenizer)
+    const ids = encodePrompt(asModelSeesIt(prompt, tokenizer, options), tokenizer, tools)
     const problem = promptProblem(ids, folder.config, { maxTokens: options.maxTokens, overflow: 'shorten' })
     if (problem) throw new Error(`the prompt ${problem}`)
     return ids
@@ -128,11 +132,14 @@ async function* answers(
   prompts: readonly Int32Array[],
   options: ResolvedGenerateOptions,
   settings: Pick<SampleOptions, 'streams' | 'stop' | 'ended' | 'signal'>,
+  { progress, resident }: GenerateHooks,
 ): AsyncGenerator<Sample> {
   // Norms and embeddings keep the precision they are stored in, and matrices are cast: as in training.
   const compute = computeType(options)
   const stored = source.folder.dtype === 'bfloat16' ? 'bfloat16' : 'float32'
-  const decoder = loadSource(source, source.adapter ? compute : stored, { quantization: quantizationOf(options) })
+  const dtype = source.adapter ? compute : stored
+  const how = { quantization: quantizationOf(options), progress }
+  const decoder = resident ? resident.use(source, dtype, how) : loadSource(source, dtype, how)
   const weights = noGrad(() => scope(() => decoder.computeWeights(compute)))
   try {
     const { maxTokens, temperature, topK, topP, minP, repetitionPenalty, greedy, seed } = options

@@ -1,12 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { DataError } from '../data/read.ts'
 import { rowsOf } from '../data/shapes.ts'
-import type { Message } from '../data/types.ts'
+import type { FeedbackRow, Message } from '../data/types.ts'
 
 /** A prompt and how errors name it. */
 export interface NamedPrompt {
   prompt: string | Message[]
   name: string
+  /** What the chat template shows as callable. */
+  tools?: FeedbackRow['tools']
 }
 
 /**
@@ -19,7 +21,7 @@ export function readPrompts(file: string): NamedPrompt[] {
     if (text.trim() === '') continue
     const line = i + 1
     try {
-      prompts.push({ prompt: promptOf(JSON.parse(text)), name: `${file}:${line}` })
+      prompts.push({ ...promptOf(JSON.parse(text)), name: `${file}:${line}` })
     } catch (error) {
       const { message } = error as Error
       throw new DataError({ file, line }, error instanceof SyntaxError ? `not JSON: ${message}` : message)
@@ -39,7 +41,7 @@ function readText(file: string): string {
 }
 
 /** The prompt of a row, seen as a row of feedback: with a reply where it has none yet. */
-function promptOf(row: unknown): string | Message[] {
+function promptOf(row: unknown): Pick<NamedPrompt, 'prompt' | 'tools'> {
   if (typeof row !== 'object' || row === null || Array.isArray(row))
     throw new Error(`expected an object with prompt or messages, got ${JSON.stringify(row)}`)
   const { label: _, ...fields } = row as Record<string, unknown>
@@ -48,5 +50,6 @@ function promptOf(row: unknown): string | Message[] {
   const { messages } = fields
   if (Array.isArray(messages) && messages.at(-1)?.role !== 'assistant')
     fields.messages = [...messages, { role: 'assistant', content: '' }]
-  return rowsOf({ completion: '', ...fields }, false)[0]!.prompt
+  const { prompt, tools } = rowsOf({ completion: '', ...fields }, false)[0]!
+  return { prompt, ...(tools && { tools }) }
 }

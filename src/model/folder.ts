@@ -118,8 +118,7 @@ function knownNames(stored: ReadonlyMap<string, StoredTensor>, { aliases = [] }:
 
 function hubHint(path: string): string {
   if (!/^\w[\w.-]*\/[\w.-]+$/.test(path)) return ''
-  const folder = basename(path)
-  return `; if it is the name of a model on the hub, download it first and give the folder: hf download ${path} --local-dir ${folder}`
+  return `; where it is a name on the hub, a command that is given it fetches it, as in prospect train --model ${path}`
 }
 
 type Weights = Pick<ModelFolder, 'tensors' | 'weightFiles'>

@@ -6,6 +6,7 @@ import { embeddingName, headName } from './decoder.ts'
 import type { ModelFolder } from './folder.ts'
 import type { Parameters, QuantizedWeight } from './layers.ts'
 import { checkStored } from './parameters.ts'
+import type { OnBytes } from './progress.ts'
 
 /** How a frozen weight is stored in memory. */
 export interface Quantization {
@@ -24,12 +25,15 @@ export function loadFrozen(
   dtype: Dtype,
   quantization: Quantization | null = null,
   keep: ReadonlySet<string> = new Set(),
+  onProgress: OnBytes = () => {},
 ): { parameters: Parameters; quantized: Map<string, QuantizedWeight> } {
   const wanted = checkStored(config, tensors, path)
   const parameters: Parameters = new Map()
   const quantized = new Map<string, QuantizedWeight>()
   outsideScopes(() =>
     noGrad(() => {
+      const total = Array.from(wanted.keys()).reduce((sum, name) => sum + tensors.get(name)!.bytes, 0)
+      let done = 0
       for (const [name, shape] of wanted) {
         const entry = tensors.get(name)!
         if (quantization && isQuantizable(config, name, shape) && !keep.has(name)) {
@@ -41,6 +45,8 @@ export function loadFrozen(
           const own = shape.length < 2 && entry.dtype !== 'float16' ? entry.dtype : dtype
           parameters.set(name, entry.dtype === own ? entry.load() : entry.read(own))
         }
+        done += entry.bytes
+        onProgress(done, total)
       }
     }),
   )

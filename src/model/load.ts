@@ -7,9 +7,13 @@ import { type ModelFolder, openModelFolder } from './folder.ts'
 import { loadFrozen, type Quantization } from './frozen.ts'
 import { type ModelSource, modelShapes } from './open.ts'
 import { loadParameters } from './parameters.ts'
+import { showingBytes } from './progress.ts'
+
+/** Where it is shown how much of the weights has been read. */
+export type LoadProgress = Pick<Progress, 'start'>
 
 export interface LoadOptions extends DecoderOptions {
-  progress?: Pick<Progress, 'start'>
+  progress?: LoadProgress | undefined
 }
 
 /**
@@ -21,31 +25,40 @@ export function loadDecoder(
   { progress, ...options }: LoadOptions = {},
 ): Decoder {
   const { config, tensors, path } = typeof model === 'string' ? openModelFolder(model) : model
-  let piece: ReturnType<Progress['start']> | undefined
-  try {
-    const parameters = loadParameters(config, tensors, dtype, path, (bytes, total) => {
-      piece ??= progress?.start(megabytes(total), 'weights (MB)')
-      piece?.update(megabytes(bytes))
-    })
-    return new Decoder(config, parameters, options)
-  } finally {
-    piece?.stop()
-  }
+  const parameters = showingBytes(progress, 'weights (MB)', (onBytes) =>
+    loadParameters(config, tensors, dtype, path, onBytes),
+  )
+  return new Decoder(config, parameters, options)
 }
 
-function megabytes(bytes: number): number {
-  return Math.ceil(bytes / 1e6)
+export interface SourceOptions {
+  contextTokens?: number
+  quantization?: Quantization | null
+  progress?: LoadProgress | undefined
 }
 
 /** A model, with its adapter where it has one, for use without training. Dispose of it when done. */
-export function loadSource(
-  { folder, adapter }: ModelSource,
-  dtype: Dtype,
-  { contextTokens, quantization }: { contextTokens?: number; quantization?: Quantization | null } = {},
-): Decoder {
+export function loadSource({ folder, adapter }: ModelSource, dtype: Dtype, options: SourceOptions = {}): Decoder {
   const shapes = modelShapes(folder.config)
-  const keep = new Set(adapter ? adapterTargets(adapter.config, shapes).full : [])
-  const { parameters, quantized } = loadFrozen(folder, dtype, quantization, keep)
+  const { parameters, quantized } = loadWeights({ folder, adapter }, dtype, options)
   const loaded = adapter && loadAdapter(adapter, shapes)
-  return new Decoder(folder.config, parameters, { contextTokens, quantized, adapter: loaded })
+  return new Decoder(folder.config, parameters, { contextTokens: options.contextTokens, quantized, adapter: loaded })
+}
+
+/** The same without the adapter, which may be put on it. */
+export function loadBase(source: ModelSource, dtype: Dtype, options: SourceOptions = {}): Decoder {
+  const { parameters, quantized } = loadWeights(source, dtype, options)
+  return new Decoder(source.folder.config, parameters, { contextTokens: options.contextTokens, quantized })
+}
+
+/** Names of the weights that an adapter trains in full: they are not quantised below it. */
+export function trainedInFull({ folder, adapter }: ModelSource): readonly string[] {
+  return adapter ? adapterTargets(adapter.config, modelShapes(folder.config)).full : []
+}
+
+function loadWeights(source: ModelSource, dtype: Dtype, { quantization, progress }: SourceOptions) {
+  const keep = new Set(trainedInFull(source))
+  return showingBytes(progress, 'weights (MB)', (onBytes) =>
+    loadFrozen(source.folder, dtype, quantization, keep, onBytes),
+  )
 }

@@ -77,8 +77,12 @@ export function modelShapes(config: ModelConfig): ModelShapes {
 }
 
 /** Equal where the model computes the same. */
-export async function sourceHash({ folder, adapter }: ModelSource, cache?: string): Promise<string> {
-  const base = await weightsHash(folder, cache)
+export async function sourceHash(
+  { folder, adapter }: ModelSource,
+  cache?: string,
+  progress?: HubHooks['progress'],
+): Promise<string> {
+  const base = await weightsHash(folder, cache, progress)
   if (!adapter) return base
   return createHash('sha256')
     .update(base)

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, mkdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { writeFileAtomic } from '../tensor/atomic.ts'
+import type { Progress } from '../train/run.ts'
 import type { ModelFolder } from './folder.ts'
+import { type OnBytes, showingBytes } from './progress.ts'
 
 type Weights = Pick<ModelFolder, 'path' | 'rawConfig' | 'weightFiles'>
 
@@ -10,13 +12,14 @@ type Weights = Pick<ModelFolder, 'path' | 'rawConfig' | 'weightFiles'>
  * SHA-256 over configuration and weights, in hexadecimal: equal where the model computes the same. Reading gigabytes takes a while, so the
  * answer is kept in `cache` for as long as the files stay as they are.
  */
-export async function weightsHash(model: Weights, cache?: string): Promise<string> {
-  if (cache === undefined) return hashOf(model)
+export async function weightsHash(model: Weights, cache?: string, progress?: Pick<Progress, 'start'>): Promise<string> {
+  const shownHash = () => showingBytes(progress, 'hash of the weights (MB)', (onBytes) => hashOf(model, onBytes))
+  if (cache === undefined) return shownHash()
   const { key, newest } = identityOf(model)
   const file = join(cache, 'weights', key)
   if (existsSync(file)) return readFileSync(file, 'utf8')
   const began = Date.now()
-  const hash = await hashOf(model)
+  const hash = await shownHash()
   // A file that changed a moment ago may change again within the clock's resolution, and look the same.
   if (identityOf(model).key === key && newest < began - 2000) {
     mkdirSync(join(cache, 'weights'), { recursive: true })
@@ -25,11 +28,16 @@ export async function weightsHash(model: Weights, cache?: string): Promise<strin
   return hash
 }
 
-async function hashOf({ path, rawConfig, weightFiles }: Weights): Promise<string> {
+async function hashOf({ path, rawConfig, weightFiles }: Weights, onBytes: OnBytes): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(rawConfig))
+  const total = weightFiles.reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
+  let done = 0
   for (const name of weightFiles) {
-    for await (const chunk of createReadStream(join(path, name), { highWaterMark: 1 << 22 }))
+    for await (const chunk of createReadStream(join(path, name), { highWaterMark: 1 << 22 })) {
       hash.update(chunk as Buffer)
+      done += (chunk as Buffer).length
+      onBytes(done, total)
+    }
   }
   return hash.digest('hex')
 }

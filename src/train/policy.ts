@@ -8,8 +8,9 @@ import { adapterTargets } from '../model/adapters/targets.ts'
 import { Decoder } from '../model/decoder.ts'
 import { loadFrozen, type Quantization } from '../model/frozen.ts'
 import { Weights } from '../model/layers.ts'
-import { loadDecoder, loadSource } from '../model/load.ts'
+import { type LoadProgress, loadDecoder, loadSource } from '../model/load.ts'
 import { type ModelSource, modelShapes } from '../model/open.ts'
+import { showingBytes } from '../model/progress.ts'
 import { OptionError } from '../options/validate.ts'
 import type { Dtype } from '../tensor/tensor.ts'
 import type { ResolvedTrainOptions } from './options.ts'
@@ -65,9 +66,16 @@ function targetsOf(names: readonly string[] | undefined): AdapterConfig['targetM
 }
 
 /** The model that is trained, its trainable parameters ready for gradients. Dispose of it when done. */
-export function loadPolicy(options: AdapterOptions, source: ModelSource, compute: Dtype): Decoder {
+export function loadPolicy(
+  options: AdapterOptions,
+  source: ModelSource,
+  compute: Dtype,
+  progress?: LoadProgress,
+): Decoder {
   const config = adapterConfigOf(options, source)
-  const decoder = config ? adaptedDecoder(options, source, config, compute) : loadFull(options, source)
+  const decoder = config
+    ? adaptedDecoder(options, source, config, compute, progress)
+    : loadFull(options, source, progress)
   for (const parameter of decoder.trainable.values()) parameter.withGrad()
   return decoder
 }
@@ -77,10 +85,13 @@ function adaptedDecoder(
   { folder, adapter }: ModelSource,
   config: AdapterConfig,
   compute: Dtype,
+  progress?: LoadProgress,
 ): Decoder {
   const shapes = modelShapes(folder.config)
   const keep = new Set(adapterTargets(config, shapes).full)
-  const { parameters, quantized } = loadFrozen(folder, compute, quantizationOf(options), keep)
+  const { parameters, quantized } = showingBytes(progress, 'weights (MB)', (onBytes) =>
+    loadFrozen(folder, compute, quantizationOf(options), keep, onBytes),
+  )
   const made = startingAdapter({ folder, adapter }) ?? fresh()
   return new Decoder(folder.config, parameters, { contextTokens: options.maxLength, quantized, adapter: made })
 
@@ -93,8 +104,12 @@ function adaptedDecoder(
   }
 }
 
-function loadFull({ maxLength: contextTokens }: AdapterOptions, { folder }: ModelSource): Decoder {
-  return loadDecoder(folder, 'float32', { contextTokens })
+function loadFull(
+  { maxLength: contextTokens }: AdapterOptions,
+  { folder }: ModelSource,
+  progress?: LoadProgress,
+): Decoder {
+  return loadDecoder(folder, 'float32', { contextTokens, progress })
 }
 
 function quantizationOf({ loadIn, doubleQuantization }: AdapterOptions): Quantization | null {
@@ -107,7 +122,12 @@ export function startingAdapter({ folder, adapter }: ModelSource): Adapter | nul
 }
 
 /** Another model or adapter, to compare with. */
-export function loadReference(options: AdapterOptions, source: ModelSource, compute: Dtype): Decoder {
+export function loadReference(
+  options: AdapterOptions,
+  source: ModelSource,
+  compute: Dtype,
+  progress?: LoadProgress,
+): Decoder {
   const { maxLength: contextTokens } = options
-  return source.adapter ? loadSource(source, compute, { contextTokens }) : loadFull(options, source)
+  return source.adapter ? loadSource(source, compute, { contextTokens, progress }) : loadFull(options, source, progress)
 }

@@ -59,7 +59,7 @@ export async function openSession(
   const compute = computeType(options)
   adapterConfigOf(options, model) // contradictions show before the work begins
   const tokenizer = loadTokenizer(tokenizerFolder(model), options)
-  const modelHash = await sourceHash(model, options.cache ?? defaultCache())
+  const modelHash = await sourceHash(model, options.cache ?? defaultCache(), progress)
   const data = await prepareData(options, asked, tokenizer, modelHash, progress)
   const loss = weighted(options.loss, data.facts.train, progress)
   const objective = makeObjective(loss)
@@ -179,14 +179,16 @@ async function loadReferenceCopy(
 ): Promise<Decoder> {
   const compute = computeType(options)
   if (options.reference === undefined) {
-    return policy.adapter ? policy.withAdapter(copyAdapter(policy.adapter)) : loadReference(options, model, compute)
+    return policy.adapter
+      ? policy.withAdapter(copyAdapter(policy.adapter))
+      : loadReference(options, model, compute, hooks.progress)
   }
   if (policy.adapter && options.referenceSync.every !== undefined) {
     throw new OptionError(
       'referenceSync.every: with an adapter, only a reference that the run starts from can follow it; leave out --reference',
     )
   }
-  return loadReference(options, await openSource(options.reference, {}, hooks), compute)
+  return loadReference(options, await openSource(options.reference, {}, hooks), compute, hooks.progress)
 }
 
 type Answers = { train: ReferenceLogps | null; heldOut: ReferenceLogps | null }
@@ -205,17 +207,17 @@ async function withReference(
   hooks: Hooks,
 ): Promise<{ decoder: Decoder; reference: Answers | null }> {
   const compute = computeType(options)
-  const policy = () => loadPolicy(options, model, compute)
+  const policy = () => loadPolicy(options, model, compute, hooks.progress)
   if (!objective.needs.reference) return { decoder: policy(), reference: null }
   if (options.reference !== undefined) {
     const named = await openSource(options.reference, {}, hooks)
     const cache = options.cache ?? defaultCache()
-    const load = () => loadReference(options, named, compute)
+    const load = () => loadReference(options, named, compute, hooks.progress)
     const reference = await referencesOf(
       options,
       objective,
       named.folder,
-      await sourceHash(named, cache),
+      await sourceHash(named, cache, hooks.progress),
       load,
       data,
       hooks,
@@ -223,7 +225,7 @@ async function withReference(
     return { decoder: policy(), reference }
   }
   if (!adapterConfigOf(options, model)) {
-    const load = () => loadReference(options, model, compute)
+    const load = () => loadReference(options, model, compute, hooks.progress)
     const reference = await referencesOf(options, objective, model.folder, hash, load, data, hooks)
     return { decoder: policy(), reference }
   }

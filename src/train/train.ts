@@ -174,8 +174,10 @@ class Loop {
     const planned = batchOf(data.plan, step, data.train, reference)
     const batch = liveReference ? liveReference.fill(planned) : planned
     const result = trainStep(trainer, batch, scheduleFactor(options.schedule, step, data.plan.steps))
-    if (step === 0 && trainer.objective.needs.reference && options.reference === undefined && !result.notFinite)
-      refuseMovedReference(result)
+    // An adapter that is continued drops inputs in the policy's pass and not in the reference's: the two differ from the start.
+    const drops = (trainer.decoder.adapter?.config.dropout ?? 0) > 0
+    const own = trainer.objective.needs.reference && options.reference === undefined
+    if (step === 0 && own && !drops && !result.notFinite) refuseMovedReference(result)
     liveReference?.follow(trainer.decoder, step + 1)
     const seconds = (performance.now() - began) / 1000
     const metrics = this.#withAlarms(this.#metrics(step, result))

@@ -64,6 +64,22 @@ describe('what the model sees', () => {
     expect(encodePrompt([{ role: 'user', content: 'Hi' }], tokenizer)).toEqual(examples[0]!.prompt)
   })
 
+  test("a row's tools are shown to the template, in training and before a reply alike", async () => {
+    const plain = loadTokenizer(folder)
+    const chat = '{% for t in tools or [] %}[{{ t.function.name }}]{% endfor %}'
+    writeByteTokenizer(folder, { chat_template: chat + template })
+    const withTools = loadTokenizer(folder)
+    writeByteTokenizer(folder, { chat_template: template })
+    const tools = [{ type: 'function', function: { name: 'weather', parameters: {} } }]
+    const given = row([{ role: 'user', content: 'Hi' }], [{ role: 'assistant', content: 'yes' }])
+    const { examples } = await tokenizeRows([{ ...given, tools }, given], withTools, limits)
+    expect(withTools.decode(examples[0]!.prompt)).toBe('[weather]<user>Hi</s>\n<assistant>')
+    expect(Array.from(examples[0]!.completion)).toEqual([...bytes('yes'), eos])
+    expect(examples[1]!.prompt).toEqual(encodePrompt(given.prompt, plain))
+    expect(examples[1]!.promptGroup).not.toBe(examples[0]!.promptGroup)
+    expect(encodePrompt(given.prompt, withTools, tools)).toEqual(examples[0]!.prompt)
+  })
+
   test('equal prompts share a group, others do not', async () => {
     const { examples } = await tokenize([row('a', 'x'), row('b', 'x'), row('a', 'y')])
     expect(examples.map(({ promptGroup, completionGroup }) => [promptGroup, completionGroup])).toEqual([

@@ -117,4 +117,56 @@ describe('prospect evaluate rewards', () => {
     expect(same.area!.area).toBe(0.5)
     expect(same.accuracy.share).toBe(0.5)
   })
+
+  test('of an adapter, by its run, its folder or put on a model: the base is read once', async () => {
+    const model = writeTinyModel(join(folder, 'base'))
+    const data = join(folder, 'adapter-rows.jsonl')
+    const rows = Array.from({ length: 48 }, (_, i) => ({
+      prompt: `q${i % 12}`,
+      completion: i % 2 ? 'aaaa' : 'zzzz',
+      label: i % 2 === 1,
+    }))
+    writeFileSync(data, rows.map((one) => `${JSON.stringify(one)}\n`).join(''))
+    const run = await train({
+      model,
+      data,
+      output: join(folder, 'adapter-run'),
+      cache: join(folder, 'cache'),
+      adapter: { type: 'lora', rank: 4 },
+      epochs: 4,
+      batchSize: 8,
+      optimizer: { learningRate: 1e-2 },
+      evaluation: { split: 0 },
+      samples: { prompts: 0 },
+      precision: 'float32',
+    })
+    const adapter = (await run.finished).model!
+    let reads = 0
+    const start = (_total: number, label: string) => {
+      if (label.startsWith('weights')) reads++
+      return { update() {}, stop() {} }
+    }
+    const evaluate = (given: object) =>
+      evaluateRewards(
+        rewardsOptions.parse({
+          data,
+          output: join(folder, 'a'),
+          klPrompts: 2,
+          maxTokens: 4,
+          precision: 'float32',
+          ...given,
+        }),
+        { progress: { start, log() {} } },
+      )
+    const before = liveTensors()
+    const report = await evaluate({ run: join(folder, 'adapter-run') })
+    expect(liveTensors()).toBe(before)
+    expect(reads).toBe(1)
+    expect(report.area!.area).toBeGreaterThan(0.95)
+    expect(await evaluate({ model: adapter, reference: model })).toEqual(report)
+    expect(await evaluate({ model, adapter })).toEqual(report)
+    expect((await evaluate({ model: adapter, reference: adapter })).area!.area).toBe(0.5)
+    expect(() => rewardsOptions.parse({ data: [data], run: 'runs/a', adapter })).toThrow(/--adapter goes on the model/)
+    expect(() => rewardsOptions.parse({ data: [data], model })).toThrow(/--reference <folder>/)
+  })
 })

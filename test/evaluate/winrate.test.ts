@@ -7,7 +7,10 @@ import { defaultJudgePrompt, winnerIn } from '../../src/evaluate/judge-endpoint.
 import type { Judgement } from '../../src/evaluate/judgement.ts'
 import { type WinRateOptions, winRateOptions } from '../../src/evaluate/options.ts'
 import { evaluateWinRate } from '../../src/evaluate/winrate.ts'
+import { train } from '../../src/index.ts'
+import { liveTensors } from '../../src/tensor/scope.ts'
 import { type Asked, type Fault, fakeEndpoint } from '../fake-endpoint.ts'
+import { writeTinyModel } from '../tiny-model.ts'
 
 let folder: string
 beforeEach(() => {
@@ -53,6 +56,49 @@ const judgements = (): Judgement[] =>
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line))
+
+test('an adapter is put on the candidate and taken off for the baseline, with weights read once', async () => {
+  const model = writeTinyModel(join(folder, 'model'))
+  const rows = write(
+    'rows.jsonl',
+    Array.from({ length: 24 }, (_, i) => ({
+      prompt: `q${i % 6}`,
+      completion: i % 2 ? 'aaaa' : 'zzzz',
+      label: i % 2 === 1,
+    })),
+  )
+  const shared = { cache: join(folder, 'cache'), samples: { prompts: 0 }, precision: 'float32' } as const
+  const run = await train({
+    ...shared,
+    model,
+    data: rows,
+    output: join(folder, 'run'),
+    adapter: { type: 'lora' },
+    loss: { type: 'sft' },
+    epochs: 20,
+    optimizer: { learningRate: 3e-2 },
+  })
+  const adapter = (await run.finished).model!
+  const prompts = write('prompts.jsonl', [{ prompt: 'q1' }, { prompt: 'q2' }, { prompt: 'q3' }])
+  const judge = join(folder, 'judge.mjs')
+  writeFileSync(judge, 'export default ({ completion }) => (/^a+$/.test(completion) ? 1 : 0)\n')
+  let reads = 0
+  const start = (_total: number, label: string) => {
+    if (label.startsWith('weights')) reads++
+    return { update() {}, stop() {} }
+  }
+  const options = { candidate: model, adapter, baseline: model, prompts, judge, maxTokens: 4, temperature: 0.1 }
+  const output = join(folder, 'models')
+  const before = liveTensors()
+  const report = await evaluateWinRate(winRateOptions.parse({ ...options, output }), { progress: { start, log() {} } })
+  expect(liveTensors()).toBe(before)
+  expect(reads).toBe(1)
+  expect(report).toMatchObject({ wins: 3, losses: 0 })
+  const alone = { ...options, candidate: adapter, adapter: undefined, output: join(folder, 'alone') }
+  expect(await evaluateWinRate(winRateOptions.parse(alone))).toMatchObject({ wins: 3, losses: 0 })
+  const file = winRateOptions.parse({ ...options, candidate: rows })
+  await expect(evaluateWinRate(file)).rejects.toThrow(/--adapter: .*rows\.jsonl is a file of replies/)
+})
 
 describe('a judge behind an endpoint', () => {
   test('is shown both replies in a drawn order and its verdict goes to the right side', async () => {

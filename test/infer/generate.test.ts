@@ -85,6 +85,20 @@ describe('generate', () => {
     expect(completions(await repliesOf({ model: chat, prompt: written, chat: false }))).toEqual([expected])
   })
 
+  it('shows the chat template the tools that a row has', async () => {
+    const withTools = writeTinyModel(join(folder, 'tools'))
+    const shown = "{{ '<s>' }}{% for t in tools or [] %}{{ t.function.name + ';' }}{% endfor %}"
+    writeByteTokenizer(withTools, { chat_template: shown + template })
+    const prompt = [{ role: 'user', content: 'one' }]
+    const tools = [{ type: 'function', function: { name: 'weather', parameters: {} } }]
+    const [given] = completions(await repliesOf({ model: withTools, prompts: promptFile({ prompt, tools }) }))
+    const written = promptFile({ prompt: '<s>weather;<s>user: one\nassistant: ' })
+    const plainText = completions(await repliesOf({ model: withTools, prompts: written, chat: false }))
+    const [without] = completions(await repliesOf({ model: withTools, prompts: promptFile({ prompt }) }))
+    expect([given]).toEqual(plainText)
+    expect(without).not.toEqual(given)
+  })
+
   it('says which prompt cannot be answered, and why', async () => {
     const messages = [{ role: 'user', content: 'one' }]
     const failing = (rows: (object | string)[], options: Partial<GenerateOptions> = {}) =>
@@ -111,6 +125,21 @@ describe('generate', () => {
     const [reply] = await repliesOf({ prompt: 'x'.repeat(505) }, progress)
     expect(reply).toMatchObject({ tokens: 6, finish: 'length' })
     expect(lines.join('\n')).toContain('1 of 1 prompts leave fewer than --max-tokens 12')
+  })
+
+  it('counts replies and weights in bars, and replies not where they are printed', async () => {
+    const bars = async (printed: boolean) => {
+      const labels: string[] = []
+      const start = (_total: number, label: string) => {
+        labels.push(label)
+        return { update() {}, stop() {} }
+      }
+      const options = generateOptions.parse({ model: plain, prompt: 'one', maxTokens: 2 })
+      for await (const _ of generate(options, { printed, progress: { start, log() {} } }));
+      return labels
+    }
+    expect(await bars(false)).toEqual(['replies', 'weights (MB)'])
+    expect(await bars(true)).toEqual(['weights (MB)'])
   })
 
   it('computes in bf16 where that is asked for', async () => {

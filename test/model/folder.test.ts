@@ -255,7 +255,7 @@ describe('a folder that cannot be opened is refused, saying what to do:', () => 
 
   it('the name of a model on the hub', () => {
     expect(() => openModelFolder('HuggingFaceTB/SmolLM2-135M')).toThrow(
-      'hf download HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M',
+      'prospect train --model HuggingFaceTB/SmolLM2-135M',
     )
   })
 

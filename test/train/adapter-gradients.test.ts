@@ -9,7 +9,7 @@ import { readSafetensors } from '../../src/tensor/safetensors.ts'
 import { noGrad, scope } from '../../src/tensor/scope.ts'
 import type { Tensor } from '../../src/tensor/tensor.ts'
 import { sequenceLogps } from '../../src/train/passes.ts'
-import { accumulateGradients, type Batch, sequencesOf, type Trainer } from '../../src/train/step.ts'
+import { accumulateGradients, type Batch, referencePointOf, sequencesOf, type Trainer } from '../../src/train/step.ts'
 import { disposeTrainer, golden, goldenRows, relativeDifference, trainerFor, trainerOf } from './fixtures.ts'
 
 const { examples, mismatched } = goldenRows()
@@ -101,6 +101,18 @@ describe('dropout', () => {
     trainer = adaptedTrainer({ dropout: 0.3, targetModules: ['q_proj', 'down_proj', 'lm_head'] })
     const whole = gradients()
     expectSame(gradients({ microBatchTokens: 1 }), whole, 1e-5, 'one row at a time')
+  })
+
+  test('mismatched completions never see keys that were computed with it, in a batch of one micro-batch either', () => {
+    trainer = adaptedTrainer({ dropout: 0.3 })
+    const { referencePoint } = accumulateGradients(trainer, batch)
+    trainer.optimizer.clearGradients()
+    const undropped = scope(() => {
+      const weights = noGrad(() => trainer.decoder.computeWeights('float32'))
+      return referencePointOf(trainer, weights, batch)
+    })
+    expect(referencePoint).toEqual(undropped)
+    expect(referencePoint!.value).not.toBe(0)
   })
 
   test('masks are others in another step and with another seed, and none without dropout', () => {

@@ -145,6 +145,48 @@ describe('a run with an adapter', () => {
     expect(against.steps[0]!.rewards!.margin).toBeGreaterThan(0.1)
   })
 
+  test('continues an adapter that was trained with dropout', async () => {
+    const { summary } = await finish(options('dropped', { adapter: { type: 'lora', rank: 4, dropout: 0.3 } }))
+    const { steps } = await finish(options('dropped-on', { model: summary.model!, adapter: {}, maxSteps: 2 }))
+    expect(steps).toHaveLength(2)
+  })
+
+  test('reads the weights once, with a bar: its reference is the same base with the adapter off', async () => {
+    const bars: string[] = []
+    const start = (_total: number, label: string) => {
+      bars.push(label)
+      return { update() {}, stop() {} }
+    }
+    const progress = { log() {}, start }
+    await finish(options('read-once', { maxSteps: 1, cache: join(folder, 'read-once-cache') }), { progress })
+    expect(bars.filter((label) => label.startsWith('weights'))).toHaveLength(1)
+    expect(bars.some((label) => label.startsWith('reference'))).toBe(true)
+    bars.length = 0
+    const full = { adapter: {}, maxSteps: 1, evaluation: { split: 0 }, cache: join(folder, 'read-twice-cache') }
+    await finish(options('read-twice', full), { progress })
+    expect(bars.filter((label) => label.startsWith('weights'))).toHaveLength(2)
+  })
+
+  test('whose reference follows moves the adapter alone', async () => {
+    const more = { referenceSync: { every: 2, mixing: 1 }, checkpoint: { every: 4 } }
+    const stored = bytes('model', 'model.safetensors')
+    const controller = new AbortController()
+    const run = await train(options('follows', more), { signal: controller.signal })
+    const rewards: number[] = []
+    for await (const step of run) {
+      rewards.push(Math.abs(step.rewards!.chosen!))
+      if (step.step === 5) controller.abort(new Error('interrupted'))
+    }
+    await run.finished
+    for (const [step, reward] of rewards.entries())
+      if (step % 2 === 0) expect(reward, `step ${step}`).toBeLessThan(1e-5)
+      else expect(reward, `step ${step}`).toBeGreaterThan(1e-5)
+    const { tensors } = readSafetensors(join(folder, 'follows', 'checkpoints', 'latest', 'reference.safetensors'))
+    expect([...tensors.keys()].every((name) => name.includes('.lora_'))).toBe(true)
+    expect(tensors.size).toBe(2 * 7 * 2)
+    expect(bytes('model', 'model.safetensors')).toEqual(stored)
+  })
+
   test('takes an adapter as the reference of a full run', async () => {
     const { steps } = await finish(
       options('full', { adapter: {}, reference: join(folder, 'learns', 'adapter'), maxSteps: 1 }),
