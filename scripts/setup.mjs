@@ -2,10 +2,11 @@
 //   node scripts/setup.mjs [--only packages]
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findLibtorch, findOpenmpBlas, hasProgram } from './libtorch.mjs'
+import { buildTypeScript } from './typescript.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const build = join(root, 'build')
@@ -111,72 +112,14 @@ async function compileAddon(libtorch, say) {
   return [outcome === 'built' ? 'built' : 'up to date']
 }
 
-/** Up to date only where the last build came to its end, and its inputs and outputs are as they were then. */
 async function compileTypeScript(say) {
   if (!existsSync(join(root, 'src'))) return ['up to date']
-  const stamp = join(build, 'dist.json')
-  const last = readStamp(stamp)
-  const inputs = statesOf(compilerInputs())
-  const whole = last !== null && same(last.outputs, statesOf(compilerOutputs(Object.keys(last.inputs))))
-  if (whole && same(last.inputs, inputs)) return ['up to date']
-  say('tsc')
-  rmSync(stamp, { force: true }) // until the end of this build: it may fail, or be killed
-  if (!whole) rmSync(join(build, 'tsc.tsbuildinfo'), { force: true }) // it says that all is there
-  await command(
-    process.execPath,
-    [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')],
-    'tsc.log',
-  )
-  const outputs = compilerOutputs(Object.keys(inputs))
-  removeOthers(join(root, 'dist'), new Set(outputs))
-  writeFileSync(`${stamp}.tmp`, JSON.stringify({ inputs, outputs: statesOf(outputs) }))
-  renameSync(`${stamp}.tmp`, stamp)
-  return ['built']
-}
-
-function readStamp(file) {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8'))
-  } catch {
-    return null // there is none, or it was cut off
-  }
-}
-
-function compilerInputs() {
-  return [...filesIn(join(root, 'src')), ...['tsconfig.build.json', 'tsconfig.json', 'package-lock.json']]
-}
-
-/** What tsc writes for these sources. */
-function compilerOutputs(inputs) {
-  const sources = inputs.filter((file) => file.startsWith('src/') && file.endsWith('.ts') && !file.endsWith('.d.ts'))
-  const stems = sources.map((file) => file.replace(/^src/, 'dist').replace(/\.ts$/, ''))
-  return stems.flatMap((stem) => [`${stem}.js`, `${stem}.js.map`, `${stem}.d.ts`])
-}
-
-/** Paths from the root of all files below a folder. */
-function filesIn(folder) {
-  return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(root, join(entry.parentPath ?? entry.path, entry.name)))
-    .sort()
-}
-
-/** Size and time of change of files; null where there is none. */
-function statesOf(files) {
-  const state = (file) => {
-    const found = statSync(join(root, file), { throwIfNoEntry: false })
-    return found ? `${found.size} ${found.mtimeMs}` : null
-  }
-  return Object.fromEntries(files.map((file) => [file, state(file)]))
-}
-
-function same(one, other) {
-  return JSON.stringify(one) === JSON.stringify(other)
-}
-
-/** Takes away what sources that are no longer there have left. */
-function removeOthers(folder, kept) {
-  for (const file of filesIn(folder)) if (!kept.has(file)) rmSync(join(root, file))
+  const compiler = [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.build.json')]
+  const outcome = await buildTypeScript(root, async () => {
+    say('tsc')
+    await command(process.execPath, compiler, 'tsc.log')
+  })
+  return [outcome === 'built' ? 'built' : 'up to date']
 }
 
 /** Runs a program with its output in build/<log>; where it fails, the error shows the end of that log. */
