@@ -40,7 +40,7 @@ const programs = {
 }
 // What Prospect sets for itself is set for all: the processor's widest kernels, and threads that do not spin while others wait.
 const capability = bestCapability()
-const environment = { GOMP_SPINCOUNT: '20000', ...(capability && { ATEN_CPU_CAPABILITY: capability }), ...process.env }
+const environment = { ...(capability && { ATEN_CPU_CAPABILITY: capability }), ...process.env }
 const rates = Object.fromEntries(Object.keys(programs).map((name) => [name, []]))
 for (let round = 0; round < Number(values.rounds); round++) {
   for (const [name, [program, script]] of Object.entries(programs)) {

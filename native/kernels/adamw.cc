@@ -1,6 +1,10 @@
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "kernels.h"
 
@@ -29,11 +33,36 @@ void update(float* __restrict parameter, const float* __restrict gradient, float
 
 float* floatsOf(const at::Tensor& tensor, int64_t count) {
   TORCH_CHECK(tensor.scalar_type() == at::kFloat && tensor.is_contiguous() && tensor.device().is_cpu() && tensor.numel() == count,
-              "adamw_ takes contiguous float32 tensors on the CPU, of one shape a parameter");
+              "the optimiser takes contiguous float32 tensors on the CPU, of one shape a parameter");
   return tensor.data_ptr<float>();
 }
 
+/// Sum of squares; sixteen thousand at a time in float32, so that rounding does not grow with the tensor.
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "associative-math", "no-signed-zeros", "no-trapping-math")))
+#endif
+float squaresOf(const float* values, int64_t count) {
+  float sum = 0;
+  for (int64_t i = 0; i < count; i++) sum += values[i] * values[i];
+  return sum;
+}
+
 }  // namespace
+
+double gradientNorm(at::TensorList gradients) {
+  constexpr int64_t kChunk = 1 << 14;
+  std::vector<std::pair<const float*, int64_t>> chunks;
+  for (const auto& gradient : gradients) {
+    const auto count = gradient.numel();
+    const float* values = floatsOf(gradient, count);
+    for (int64_t start = 0; start < count; start += kChunk) chunks.emplace_back(values + start, std::min(kChunk, count - start));
+  }
+  std::vector<double> sums(chunks.size());
+  at::parallel_for(0, static_cast<int64_t>(chunks.size()), 16, [&](int64_t begin, int64_t end) {
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); i++) sums[i] = squaresOf(chunks[i].first, chunks[i].second);
+  });
+  return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
+}
 
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale) {

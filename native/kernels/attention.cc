@@ -20,7 +20,7 @@ namespace {
 
 constexpr int64_t kBlock = 64;  // queries at a time
 
-/// Memory of one thread that is kept from call to call. Zeroed where it is taken: padding must be finite.
+/// Memory of one thread that is kept from call to call. Zeroed where it is taken, once a call: padding must be finite.
 class Scratch {
  public:
   void reserve(size_t bytes) {
@@ -103,6 +103,9 @@ Block blockAt(int64_t first, int64_t length, int64_t before, int64_t window) {
   return block;
 }
 
+/// Keys of a block, from its lowest, that any of the sixteen queries from `column` on may see.
+inline int64_t seenFrom(const Block& block, int64_t column) { return std::min(block.keys(), block.position + column + kLanes - block.low); }
+
 /// A row of scores, key `key`, queries `column` to `column + 15`: scaled, capped, and -infinity where the query does not see the key.
 /// `slope`, where asked for, is the derivative of the cap.
 template <typename T>
@@ -134,7 +137,13 @@ PROSPECT_INLINE inline void storePacked(bfloat16* to, int64_t key, int64_t colum
   std::memcpy(static_cast<void*>(to + column / kPanel * kPanel * depth + key * kPanel + 2 * (column % kPanel)), &pairs, sizeof(pairs));
 }
 
-/// One thread's work on one tree and one key-value head, with buffers for the longest chain.
+/// Zeros from `end`, where a chain's columns end for now, to the next multiple of a panel: what an earlier chain left there may be NaN.
+template <typename E>
+PROSPECT_INLINE inline void clearTail(E* rows, int64_t count, int64_t stride, int64_t end) {
+  for (int64_t row = 0; row < count; row++) std::fill(rows + row * stride + end, rows + row * stride + roundUp(end, kPanel), E(0.0f));
+}
+
+/// One thread's work on one tree and key-value head after another, with buffers for the longest chain of all.
 template <typename T, typename E>
 class Forward {
  public:
@@ -161,6 +170,7 @@ class Forward {
     vectorised([&]() PROSPECT_INLINE {
       copyRows(call_.rowsOf(keys, segment.start, group), keys.stride, segment.length, call_.size, keys_ + before * depth_, depth_);
       copyTransposed(call_.rowsOf(values, segment.start, group), values.stride, segment.length, call_.size, values_ + before, length_);
+      clearTail(values_, call_.size, length_, before + segment.length);
     });
     if (!segment.foreign) {
       for (int64_t head = group * call_.shared; head < (group + 1) * call_.shared; head++)
@@ -191,8 +201,9 @@ class Forward {
 
   /// exp(score - most) of sixteen queries, packed; the sum divides later.
   PROSPECT_INLINE void softmax(const Block& block, int64_t column, int64_t depth, float* inverses, float* logSums) {
+    const int64_t seen = seenFrom(block, column);
     Floats most = all(-std::numeric_limits<float>::infinity());
-    for (int64_t key = 0; key < block.keys(); key++) {
+    for (int64_t key = 0; key < seen; key++) {
       float* at = scores_ + key * block.columns + column;
       const Floats score = scored<T>(load(at), call_, block, block.low + key, column, nullptr);
       store(at, score);
@@ -201,8 +212,8 @@ class Forward {
     Floats total = all(0);
     for (int64_t key = 0; key < depth; key += 2) {
       const float* at = scores_ + key * block.columns + column;
-      const Floats even = key < block.keys() ? exponential(load(at) - most) : all(0);
-      const Floats odd = key + 1 < block.keys() ? exponential(load(at + block.columns) - most) : all(0);
+      const Floats even = key < seen ? exponential(load(at) - most) : all(0);
+      const Floats odd = key + 1 < seen ? exponential(load(at + block.columns) - most) : all(0);
       total += even + odd;
       storePacked(weights_, key, column, depth, even, odd);
     }
@@ -264,6 +275,7 @@ class Backward {
       copyRows(call_.rowsOf(in.keys, segment.start, group), in.keys.stride, segment.length, call_.size, keys_ + before * depth_, depth_);
       copyRows(call_.rowsOf(in.values, segment.start, group), in.values.stride, segment.length, call_.size, values_ + before * depth_, depth_);
       copyTransposed(call_.rowsOf(in.keys, segment.start, group), in.keys.stride, segment.length, call_.size, keysTransposed_ + before, length_);
+      clearTail(keysTransposed_, call_.size, length_, before + segment.length);
     });
     std::fill(keySums_ + before * width_, keySums_ + (before + segment.length) * width_, 0.0f);
     std::fill(valueSums_ + before * width_, valueSums_ + (before + segment.length) * width_, 0.0f);
@@ -317,12 +329,13 @@ class Backward {
 
   /// weights P = exp(score - logSum) and slopes dS = P (dP - rowsum(dO O)) scale, as A (rows of keys) and the slopes as packed B as well.
   PROSPECT_INLINE void slopes(const Block& block, int64_t column, int64_t depth, const Floats& logSum, const Floats& dot) {
+    const int64_t seen = seenFrom(block, column);
     for (int64_t key = 0; key < depth; key += 2) {
       Floats both[2] = {all(0), all(0)};
       for (int64_t k = key; k < key + 2; k++) {
         const int64_t at = k * block.columns + column;
         Floats weight = all(0);
-        if (k < block.keys()) {
+        if (k < seen) {
           Floats slope = all(1);
           weight = exponential(scored<T>(load(scores_ + at), call_, block, block.low + k, column, &slope) - logSum);
           both[k - key] = weight * (load(products_ + at) - dot) * slope * call_.scale;
@@ -344,15 +357,19 @@ class Backward {
   float *keySums_, *valueSums_, *scores_, *products_, *querySums_;
 };
 
-/// Calls body(tree, key-value head) for all of them, each thread taking the next when it is free.
-template <typename Body>
-void forEachTree(const Segments& segments, int64_t groups, const Body& body) {
+/// Walks all trees for all key-value heads, each thread with one worker of its own, taking the next when it is free.
+template <typename MakeWorker>
+void forEachTree(const Segments& segments, int64_t groups, const MakeWorker& makeWorker) {
   const auto& trees = segments.trees();
+  int64_t longest = 0;
+  for (const auto& tree : trees) longest = std::max(longest, tree.longest);
   const int64_t total = static_cast<int64_t>(trees.size()) * groups;
   std::atomic<int64_t> next{0};
   at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), total), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; worker++)
-      for (int64_t task = next++; task < total; task = next++) body(trees[static_cast<size_t>(task / groups)], task % groups);
+    if (begin == end) return;
+    const TileScope tiles;
+    auto worker = makeWorker(longest);
+    for (int64_t task = next++; task < total; task = next++) worker.walk(trees[static_cast<size_t>(task / groups)].root, 0, task % groups);
   });
 }
 
@@ -375,10 +392,7 @@ void attentionForward(const AttentionInputs& inputs, const Segments& segments, c
     const Call<T> call(inputs, segments, options);
     auto* to = output.data_ptr<T>();
     auto* sums = logSums.defined() ? logSums.data_ptr<float>() : nullptr;
-    forEachTree(segments, call.groups, [&](const Tree& tree, int64_t group) {
-      const TileScope tiles;
-      Forward<T, E>(call, tree.longest, to, sums).walk(tree.root, 0, group);
-    });
+    forEachTree(segments, call.groups, [&](int64_t longest) { return Forward<T, E>(call, longest, to, sums); });
   });
 }
 
@@ -392,10 +406,7 @@ void attentionBackward(const AttentionInputs& inputs, const Segments& segments, 
     const T *out = output.data_ptr<T>(), *up = upstream.data_ptr<T>();
     const auto* sums = logSums.data_ptr<float>();
     T *queries = ofQueries.data_ptr<T>(), *keys = ofKeys.data_ptr<T>(), *values = ofValues.data_ptr<T>();
-    forEachTree(segments, call.groups, [&](const Tree& tree, int64_t group) {
-      const TileScope tiles;
-      Backward<T, E>(call, tree.longest, out, sums, up, queries, keys, values).walk(tree.root, 0, group);
-    });
+    forEachTree(segments, call.groups, [&](int64_t longest) { return Backward<T, E>(call, longest, out, sums, up, queries, keys, values); });
   });
 }
 

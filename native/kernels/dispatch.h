@@ -8,6 +8,9 @@
 
 namespace prospect {
 
+/// Elements of a loop over memory that are worth waking a second thread for.
+constexpr int64_t kElementsPerThread = 1 << 14;
+
 /// Calls `body` with a value of the C++ type: float or bfloat16.
 template <typename Body>
 void withFloatType(at::ScalarType type, const Body& body) {

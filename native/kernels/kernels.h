@@ -14,6 +14,9 @@ namespace prospect {
 /// A soft cap c > 0 turns logits into c tanh(logits / c) first; 0: none. The softmax and the weight's gradient are summed in float32.
 at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap);
 
+/// The norm of all gradients together, float32 on the CPU; the same on any number of threads.
+double gradientNorm(at::TensorList gradients);
+
 /// One AdamW step (Loshchilov & Hutter, arXiv 1711.05101, as torch.optim computes it) over all parameters, float32 on the CPU, in place.
 /// `step` counts from 1; gradients are multiplied by `gradientScale` first, which is how clipping costs no pass of its own.
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,

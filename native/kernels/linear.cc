@@ -1,11 +1,11 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "dispatch.h"
 #include "kernels.h"
+#include "product.h"
 
 namespace prospect {
 namespace {
@@ -15,7 +15,7 @@ using torch::autograd::variable_list;
 
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const at::AutoDispatchBelowADInplaceOrView below;
-  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+  return bias.defined() ? at::addmm(bias, x, weight.t()) : timesTransposed(x, weight);
 }
 
 struct Linear : torch::autograd::Function<Linear> {
@@ -32,7 +32,7 @@ struct Linear : torch::autograd::Function<Linear> {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
-    return {weight.defined() ? at::mm(upstream, weight) : at::Tensor(), x.defined() ? at::mm(upstream.t(), x) : at::Tensor(),
+    return {weight.defined() ? times(upstream, weight) : at::Tensor(), x.defined() ? transposedTimes(upstream, x) : at::Tensor(),
             context->saved_data["bias"].toBool() ? upstream.sum(0) : at::Tensor(), at::Tensor()};
   }
 };

@@ -56,7 +56,7 @@ PROSPECT_INLINE inline void normRowBackward(const X* x, const Y* upstream, const
   });
 }
 
-int64_t grainOf(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)); }
+int64_t grainOf(int64_t width) { return std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, width)); }
 
 struct Normed {
   at::Tensor total, normed, inverses;

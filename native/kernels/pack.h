@@ -1,5 +1,6 @@
 // Layouts of operands for gemm.h: `From` is what tensors hold, `To` what is multiplied.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "gemm.h"
@@ -32,13 +33,24 @@ PROSPECT_INLINE inline void packTransposed(const From* from, int64_t stride, int
 }
 
 /// B[k][column] = from[k][column], 0 outside of [count, width]; depth x columns.
-template <typename To, typename From>
-PROSPECT_INLINE inline void packRows(const From* from, int64_t stride, int64_t count, int64_t width, To* to, int64_t depth, int64_t columns) {
+template <typename From>
+PROSPECT_INLINE inline void packRows(const From* from, int64_t stride, int64_t count, int64_t width, float* to, int64_t depth, int64_t columns) {
+  for (int64_t column = 0; column < columns; column += kLanes) {
+    const int64_t filled = std::max<int64_t>(0, std::min(kLanes, width - column));
+    float* panel = to + packedAt<float>(0, column, depth);
+    for (int64_t k = 0; k < depth; k++) {
+      const bool given = k < count && filled > 0;
+      store(panel + k * kPanel, given ? loadUpTo(from + k * stride + column, filled) : all(0));
+    }
+  }
+}
+template <typename From>
+PROSPECT_INLINE inline void packRows(const From* from, int64_t stride, int64_t count, int64_t width, bfloat16* to, int64_t depth, int64_t columns) {
   for (int64_t k = 0; k < depth; k++) {
     const From* row = from + k * stride;
     const int64_t filled = k < count ? width : 0;
     for (int64_t column = 0; column < columns; column++)
-      to[packedAt<To>(k, column, depth)] = column < filled ? static_cast<To>(static_cast<float>(row[column])) : To(0.0f);
+      to[packedAt<bfloat16>(k, column, depth)] = column < filled ? static_cast<bfloat16>(static_cast<float>(row[column])) : bfloat16(0.0f);
   }
 }
 

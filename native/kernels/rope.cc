@@ -16,6 +16,14 @@ using torch::autograd::variable_list;
 template <typename T>
 PROSPECT_INLINE inline void turnHead(const T* from, T* to, const float* cos, const float* sin, float direction, int64_t turned, int64_t size) {
   const int64_t half = turned / 2;
+  if (turned == kLanes) {  // both halves in one load: (a, b) cos + (-b, a) sin
+    const Ints swap = {8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7};
+    const Floats sign = {-1, -1, -1, -1, -1, -1, -1, -1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const Floats x = load(from);
+    store(to, x * load(cos) + __builtin_shuffle(x, swap) * load(sin) * sign * direction);
+    for (int64_t i = turned; i < size; i++) to[i] = from[i];
+    return;
+  }
   eachSixteen(half, [&](int64_t i, int64_t count) PROSPECT_INLINE {
     const Floats a = loadUpTo(from + i, count), b = loadUpTo(from + half + i, count);
     const Floats c = loadUpTo(cos + i, count), s = loadUpTo(sin + i, count) * direction;
@@ -33,7 +41,7 @@ at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& si
     using T = decltype(type);
     const T* from = x.data_ptr<T>();
     T* to = result.data_ptr<T>();
-    at::parallel_for(0, tokens, std::max<int64_t>(1, 16384 / (heads * size)), [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, tokens, std::max<int64_t>(1, kElementsPerThread / (heads * size)), [&](int64_t begin, int64_t end) {
       vectorised([&]() PROSPECT_INLINE {
         for (int64_t token = begin; token < end; token++) {
           for (int64_t head = 0; head < heads; head++) {

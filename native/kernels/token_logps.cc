@@ -1,7 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -11,6 +10,7 @@
 
 #include "dispatch.h"
 #include "kernels.h"
+#include "product.h"
 #include "simd.h"
 
 namespace prospect {
@@ -84,7 +84,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     auto *logp = logps.data_ptr<float>(), *sums = logSums.data_ptr<float>();
     const auto cap = static_cast<float>(softCap);
     for (int64_t start = 0; start < rows; start += chunk) {
-      const auto logits = at::mm(hidden.narrow(0, start, std::min(chunk, rows - start)), weight.t());
+      const auto logits = timesTransposed(hidden.narrow(0, start, std::min(chunk, rows - start)), weight);
       withFloatType(logits.scalar_type(), [&](auto type) {
         using T = decltype(type);
         const T* values = logits.data_ptr<T>();
@@ -116,7 +116,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto length = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, length);
-      const auto gradient = at::mm(part, weight.t());
+      const auto gradient = timesTransposed(part, weight);
       withFloatType(gradient.scalar_type(), [&](auto type) {
         using T = decltype(type);
         T* values = gradient.data_ptr<T>();
@@ -124,11 +124,11 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
           gradientOf(values + row * vocabulary, vocabulary, chosen[start + row], sums[start + row], scales[start + row], cap);
         });
       });
-      if (ofHidden) hiddenGradient.narrow(0, start, length).copy_(at::mm(gradient, weight));
+      if (ofHidden) hiddenGradient.narrow(0, start, length).copy_(times(gradient, weight));
       if (!ofWeight) continue;
-      if (once) weightGradient = at::mm(gradient.t(), part);
+      if (once) weightGradient = transposedTimes(gradient, part);
       else if (weight.scalar_type() == at::kFloat) weightGradient.addmm_(gradient.t(), part);
-      else weightGradient.add_(at::mm(gradient.t(), part));
+      else weightGradient.add_(transposedTimes(gradient, part));
     }
     return {hiddenGradient, weightGradient, at::Tensor(), at::Tensor(), at::Tensor()};
   }

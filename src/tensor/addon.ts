@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import { bestCapability, defaultThreads } from './processor.ts'
+import { bestCapability, defaultThreads, processorIsShared } from './processor.ts'
 
 /** What the native addon gives; tensors are handles (numbers) here and `Tensor` everywhere else. See native/addon.cc. */
 export interface Addon {
@@ -77,9 +77,9 @@ function load(): Addon {
   const boot = require(build.boot) as Boot
   const capability = bestCapability()
   if (capability) boot.setEnvironment('ATEN_CPU_CAPABILITY', capability) // a value the user set is kept
-  // A thread that waits spins at first, which is fast, but starves what it waits for where other programs want the processor too.
-  // libgomp's default is about 10 ms of it; a tenth of that costs nothing alone, and is 3 times as fast on a busy machine.
-  if (process.env.OMP_WAIT_POLICY === undefined) boot.setEnvironment('GOMP_SPINCOUNT', '20000')
+  // A thread that waits spins at first, about 10 ms of it with libgomp's default. Alone that is fastest, a sixth of a small model's step;
+  // where other programs want the processor too it starves what it waits for, and a tenth of it is 3 times as fast.
+  if (process.env.OMP_WAIT_POLICY === undefined && processorIsShared()) boot.setEnvironment('GOMP_SPINCOUNT', '20000')
   if (build.blas && existsSync(build.blas)) {
     const failure = boot.preload(build.blas)
     if (failure) throw new Error(`${build.blas} cannot be loaded: ${failure}; run \`npm run setup\` again`)

@@ -82,7 +82,6 @@ const rows = {
   softmax: aten<(self: T, dim: number, dtype?: Dtype) => T>('softmax.int'),
   logSoftmax: aten<(self: T, dim: number, dtype?: Dtype) => T>('log_softmax.int'),
   argmax: aten<(self: T, dim?: number | null, keepDim?: boolean) => T>('argmax'),
-  norm: aten<WithNumber>('norm.Scalar'),
   allFinite: aten<Unary>('isfinite'),
   all: aten<Unary>('all'),
   // matrices
@@ -127,7 +126,6 @@ const rows = {
   mulScalarInPlace: aten<WithNumber>('mul_.Scalar'),
   zeroInPlace: aten<Unary>('zero_'),
   // lists of tensors at once
-  foreachNorm: aten<(self: readonly T[], order?: number) => T[]>('_foreach_norm.Scalar'),
   foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
   // this project's kernels
   tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number, softCap?: number) => T>('token_logps'),
@@ -189,6 +187,7 @@ const rows = {
   quantizedLinear:
     prospect<(input: T, data: T, absmax: T, nested: T, rows: number, bits: number) => T>('quantized_linear'),
   keyedDropout: prospect<(input: T, keys: T, seed: number, share: number) => T>('keyed_dropout'),
+  gradientNorm: prospect<(gradients: readonly T[]) => number>('gradient_norm'),
   adamw:
     prospect<
       (

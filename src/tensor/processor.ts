@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, cpus } from 'node:os'
 
 const cpuinfo = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : ''
 const flags = new Set(/^(?:flags|Features)\s*:\s*(.*)$/m.exec(cpuinfo)?.[1]?.split(' ') ?? [])
@@ -19,6 +19,18 @@ export function defaultThreads(): number {
   const wanted = Number(process.env.OMP_NUM_THREADS)
   if (Number.isInteger(wanted) && wanted > 0) return wanted
   return Math.max(1, Math.min(physicalCores(), availableParallelism(), cgroupCores()))
+}
+
+/** Whether other programs run now on cores that operators would use; only Linux says. Takes 6 ms: this program's own threads come and go. */
+export function processorIsShared(): boolean {
+  if (!existsSync('/proc/loadavg')) return false
+  const running = Math.min(...Array.from({ length: 3 }, runningThreads)) // this one among them
+  return running - 1 + defaultThreads() > cpus().length
+}
+
+function runningThreads(): number {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2) // milliseconds
+  return Number(/ (\d+)\/\d+ /.exec(readFileSync('/proc/loadavg', 'utf8'))?.[1] ?? 1)
 }
 
 function physicalCores(): number {

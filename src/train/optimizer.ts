@@ -36,10 +36,7 @@ export class AdamW {
 
   /** The norm of all gradients together. */
   gradientNorm(): number {
-    return scope(() => {
-      const gradients = this.#gradients()
-      return gradients.length === 0 ? 0 : op.norm(op.stack(op.foreachNorm(gradients)), 2).item()
-    })
+    return scope(() => op.gradientNorm(this.#gradients()))
   }
 
   /** One update with the learning rate times `factor`; then the gradients are cleared. `norm` from gradientNorm(). */
@@ -48,12 +45,27 @@ export class AdamW {
     const clip = maxGradNorm > 0 ? Math.min(1, maxGradNorm / (norm + 1e-6)) : 1
     this.step++
     scope(() => {
-      const names = [...this.#parameters.keys()].filter((name) => this.#parameters.get(name)!.grad !== null)
-      const of = (map: Parameters) => names.map((name) => map.get(name)!)
+      const moved = [...this.#parameters].flatMap(([name, parameter]) => {
+        const gradient = parameter.grad
+        return gradient === null ? [] : [{ name, parameter, gradient }]
+      })
+      const parameters = moved.map(({ parameter }) => parameter)
+      const gradients = moved.map(({ gradient }) => gradient)
+      const moments = [this.firstMoments, this.secondMoments].map((map) => moved.map(({ name }) => map.get(name)!))
       const rate = learningRate * factor
-      const parameters = of(this.#parameters).map((parameter) => parameter.detach()) // shares memory; in-place on a leaf is refused
-      const moments = [of(this.firstMoments), of(this.secondMoments)] as const
-      op.adamw(parameters, this.#gradients(), ...moments, this.step, rate, beta1, beta2, epsilon, weightDecay, clip)
+      op.adamw(
+        parameters,
+        gradients,
+        moments[0]!,
+        moments[1]!,
+        this.step,
+        rate,
+        beta1,
+        beta2,
+        epsilon,
+        weightDecay,
+        clip,
+      )
     })
     this.clearGradients()
   }

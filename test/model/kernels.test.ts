@@ -52,6 +52,29 @@ const dtypes = fc.constantFrom<Dtype>('float32', 'bfloat16')
 const check = <T extends unknown[]>(property: fc.IProperty<T>, numRuns = 40) =>
   fc.assert(property, { numRuns, seed: 1 })
 
+test('linear layers, small products and those left to the BLAS', () => {
+  const rows = fc.constantFrom(1, 7, 24, 130, 700)
+  const width = fc.constantFrom(16, 32, 64, 96, 160) // multiples of 32 are multiplied here, others by the BLAS
+  check(
+    fc.property(rows, width, width, fc.boolean(), dtypes, (tokens, inputs, outputs, biased, dtype) =>
+      scope(() => {
+        const x = { tensor: random([tokens, inputs]) }
+        const weight = { tensor: random([outputs, inputs], inputs ** -0.5) }
+        const bias = biased ? [{ tensor: random([outputs]) }] : []
+        compare(
+          ([x, weight, bias]) => [op.linear(x!, weight!, bias ?? null)],
+          ([x, weight, bias]) => {
+            const product = x!.matmul(weight!.transpose(0, 1))
+            return [bias ? product.add(bias) : product]
+          },
+          [x, weight, ...bias],
+          dtype,
+        )
+      }),
+    ),
+  )
+})
+
 test('RMSNorm, plain and with the residual sum', () => {
   const shapes = fc.tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 4, max: 80 })) // of one column the gradient is 0
   check(

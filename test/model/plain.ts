@@ -40,12 +40,10 @@ export function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
  */
 export function plainAttention(segments: readonly Segment[]): Attention {
   const shapes = sameShapes(segments)
-  let indices: { queries: Tensor; context: Tensor; back: Tensor } | undefined
+  const { queries: queryOrder, context: contextOrder, back } = streamIndices(segments, shapes)
   return (_layer, queries, keys, values, form) => {
     const [, heads, headSize] = queries.shape as [number, number, number]
     const groups = keys.shape[1]!
-    indices ??= streamIndices(segments, shapes)
-    const { queries: queryOrder, context: contextOrder, back } = indices
     const ofShapes = (x: Tensor, order: Tensor, lengthOf: (shape: Shape) => number) =>
       op.splitWithSizes(
         takeRows(x, order),

@@ -1,0 +1,114 @@
+#include "product.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "gemm.h"
+#include "simd.h"
+
+namespace prospect {
+namespace {
+
+/// Above this many multiplications a BLAS is faster: its blocking then earns more than its call costs. Measured by bench/overhead's model and
+/// by products of 64 to 1,024 rows.
+constexpr int64_t kSmall = 1 << 24;
+/// Multiplications that are worth waking a second thread for: about 30 microseconds of one.
+constexpr int64_t kGrain = 1 << 20;
+
+/// A matrix by its strides, in elements.
+struct Left {
+  const float* data;
+  int64_t row, depth;
+};
+
+/// `kRows` rows of C by 32 columns, kept in registers over the depth.
+template <int kRows>
+PROSPECT_INLINE inline void block(const Left& a, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t depth) {
+  Floats sums[kRows][2];
+  for (int i = 0; i < kRows; i++) sums[i][0] = sums[i][1] = all(0);
+  for (int64_t k = 0; k < depth; k++) {
+    const Floats left = load(b + k * ldb), right = load(b + k * ldb + kLanes);
+    for (int i = 0; i < kRows; i++) {
+      const float scalar = a.data[i * a.row + k * a.depth];
+      sums[i][0] += scalar * left;
+      sums[i][1] += scalar * right;
+    }
+  }
+  for (int i = 0; i < kRows; i++) {
+    store(c + i * ldc, sums[i][0]);
+    store(c + i * ldc + kLanes, sums[i][1]);
+  }
+}
+
+template <int kRows>
+PROSPECT_INLINE inline void rowsOf(const Left& a, const float* b, int64_t ldb, int64_t panelStep, float* c, int64_t rows, int64_t columns, int64_t depth) {
+  for (int64_t column = 0; column < columns; column += kPanel) {
+    const float* panel = b + column / kPanel * panelStep;
+    int64_t row = 0;
+    for (; row + kRows <= rows; row += kRows)
+      block<kRows>({a.data + row * a.row, a.row, a.depth}, panel, ldb, c + row * columns + column, columns, depth);
+    for (; row < rows; row++) block<1>({a.data + row * a.row, a.row, a.depth}, panel, ldb, c + row * columns + column, columns, depth);
+  }
+}
+
+/// C [rows, columns] = A B, rows spread over threads. B's panels of 32 columns lie `panelStep` apart, their rows `ldb`.
+at::Tensor multiplied(const Left& a, const float* b, int64_t ldb, int64_t panelStep, int64_t rows, int64_t columns, int64_t depth,
+                      const at::TensorOptions& options) {
+  auto result = at::empty({rows, columns}, options);
+  float* c = result.data_ptr<float>();
+  const int64_t grain = std::max<int64_t>(8, roundUp(kGrain / std::max<int64_t>(1, columns * depth), 8));
+  at::parallel_for(0, (rows + 7) / 8, grain / 8, [&](int64_t begin, int64_t end) {
+    const int64_t first = begin * 8, count = std::min(rows, end * 8) - first;
+    const Left own{a.data + first * a.row, a.row, a.depth};
+#if defined(__x86_64__)
+    if (isa() == Isa::Avx512) return runAvx512([&]() PROSPECT_INLINE { rowsOf<8>(own, b, ldb, panelStep, c + first * columns, count, columns, depth); });
+#endif
+    vectorised([&]() PROSPECT_INLINE { rowsOf<3>(own, b, ldb, panelStep, c + first * columns, count, columns, depth); });
+  });
+  return result;
+}
+
+bool small(const at::Tensor& a, const at::Tensor& b, int64_t rows, int64_t columns, int64_t depth) {
+  const auto plain = [](const at::Tensor& x) { return x.scalar_type() == at::kFloat && x.device().is_cpu() && x.is_contiguous(); };
+  return rows * columns * depth <= kSmall && rows > 0 && depth > 0 && columns % kPanel == 0 && plain(a) && plain(b);
+}
+
+/// Panels of b^T: within one, element k of 32 columns side by side. In memory of this thread, until its next call.
+const float* packed(const float* b, int64_t columns, int64_t depth) {
+  static thread_local std::vector<float> panels;
+  if (panels.size() < static_cast<size_t>(columns * depth)) panels.resize(columns * depth);
+  for (int64_t column = 0; column < columns; column += kPanel) {
+    float* panel = panels.data() + column * depth;
+    const float* from = b + column * depth;
+    for (int64_t k = 0; k < depth; k++)
+      for (int64_t j = 0; j < kPanel; j++) panel[k * kPanel + j] = from[j * depth + k];
+  }
+  return panels.data();
+}
+
+}  // namespace
+
+at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
+  const auto rows = a.size(0), columns = b.size(0), depth = a.size(1);
+  if (!small(a, b, rows, columns, depth)) return at::mm(a, b.t());
+  const auto* panels = packed(b.data_ptr<float>(), columns, depth);
+  return multiplied({a.data_ptr<float>(), depth, 1}, panels, kPanel, kPanel * depth, rows, columns, depth, a.options());
+}
+
+at::Tensor times(const at::Tensor& a, const at::Tensor& b) {
+  const auto rows = a.size(0), columns = b.size(1), depth = a.size(1);
+  if (!small(a, b, rows, columns, depth)) return at::mm(a, b);
+  return multiplied({a.data_ptr<float>(), depth, 1}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
+}
+
+at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b) {
+  const auto rows = a.size(1), columns = b.size(1), depth = a.size(0);
+  if (!small(a, b, rows, columns, depth)) return at::mm(a.t(), b);
+  return multiplied({a.data_ptr<float>(), 1, rows}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
+}
+
+}  // namespace prospect

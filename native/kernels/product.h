@@ -1,0 +1,16 @@
+// Matrix products: libtorch's, but for small float32 ones on the CPU, where calling a BLAS costs as much as the arithmetic.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace prospect {
+
+/// a b^T; a [rows, depth], b [columns, depth].
+at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b);
+
+/// a b; a [rows, depth], b [depth, columns].
+at::Tensor times(const at::Tensor& a, const at::Tensor& b);
+
+/// a^T b; a [depth, rows], b [depth, columns].
+at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b);
+
+}  // namespace prospect
