@@ -43,9 +43,23 @@ export function resolveWeights(
     : { desirableWeight: lambdaD, undesirableWeight: lambdaU / factor }
 }
 
+/** Sums of the rows' own weights, by label, as data.json has them. */
+export interface WeightSums {
+  desirableWeight: number
+  undesirableWeight: number
+}
+
+/** The loss with numbers for weights that are `auto`: those that balance the rows, or 1 where these are not known. */
+export function withResolvedWeights<L extends Partial<Weights>>(loss: L, rows: WeightSums | null): L & WeightSums {
+  const { desirableWeight = 1, undesirableWeight = 1 } = loss
+  if (desirableWeight !== 'auto' && undesirableWeight !== 'auto') return loss as L & WeightSums
+  const counts = { desirable: rows?.desirableWeight ?? 1, undesirable: rows?.undesirableWeight ?? 1 }
+  return { ...loss, ...resolveWeights({ desirableWeight, undesirableWeight }, counts) }
+}
+
 /** What was chosen, for people to read. */
 export function balanceText(
-  { desirableWeight, undesirableWeight }: { desirableWeight: number; undesirableWeight: number },
+  { desirableWeight, undesirableWeight }: WeightSums,
   { desirable, undesirable }: { desirable: number; undesirable: number },
 ): string {
   const short = (value: number) => String(Number(value.toPrecision(4)))

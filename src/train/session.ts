@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
-import { balanceText, resolveWeights } from '../loss/weights.ts'
+import { balanceText, type WeightSums, withResolvedWeights } from '../loss/weights.ts'
 import { copyAdapter } from '../model/adapters/adapter.ts'
 import type { Decoder } from '../model/decoder.ts'
 import type { ModelFolder } from '../model/folder.ts'
@@ -133,18 +133,14 @@ function readJson(file: string): Record<string, unknown> | null {
   }
 }
 
-/** The loss with numbers for weights that are `auto`: those that balance the rows at hand, or 1 before these are known. */
-function weighted(
-  loss: LossOptions,
-  counts: { desirableWeight: number; undesirableWeight: number } | null,
-  progress?: Progress,
-): LossOptions {
-  if (loss.desirableWeight !== 'auto' && loss.undesirableWeight !== 'auto') return loss
-  const { desirableWeight = 1, undesirableWeight = 1 } = loss
-  const [desirable, undesirable] = [counts?.desirableWeight ?? 1, counts?.undesirableWeight ?? 1]
-  const chosen = resolveWeights({ desirableWeight, undesirableWeight }, { desirable, undesirable })
-  if (counts) progress?.log(balanceText(chosen, { desirable, undesirable }))
-  return { ...loss, ...chosen }
+/** The loss with weights that are `auto` as the rows at hand want them, or 1 before these are known; says what was chosen. */
+function weighted(loss: LossOptions, rows: WeightSums | null, progress?: Progress): LossOptions {
+  const resolved = withResolvedWeights(loss, rows)
+  if (rows && resolved !== loss) {
+    const { desirableWeight: desirable, undesirableWeight: undesirable } = rows
+    progress?.log(balanceText(resolved, { desirable, undesirable }))
+  }
+  return resolved
 }
 
 /** A reference that follows the policy cannot be computed ahead. */

@@ -1,3 +1,4 @@
+import { withResolvedWeights } from '../../loss/weights.ts'
 import type { ResolvedTrainOptions } from '../../train/options.ts'
 import type { DataFacts } from '../../train/prepare.ts'
 import type { Evaluation, StepMetrics } from '../../train/run.ts'
@@ -154,7 +155,7 @@ function value(run: RunFiles): string {
     Math.abs(ofReward(reward)),
   )
   const furthest = Math.max(8 / beta, ...places)
-  const curve = valueCurve(run.options.loss, furthest)
+  const curve = valueCurve(withResolvedWeights(run.options.loss, run.facts?.train ?? null), furthest)
   if (!curve) return ''
   const line = (name: string, color: string, values: number[]): Series => ({
     name,
