@@ -53,7 +53,15 @@ const optimizer = new AdamW(policy.trainable, {
   weightDecay: 0,
   maxGradNorm: 1,
 })
-const trainer = { decoder: policy, objective: loss, optimizer, compute, microBatchTokens, gradientCheckpointing, seed: 0 }
+const trainer = {
+  decoder: policy,
+  objective: loss,
+  optimizer,
+  compute,
+  microBatchTokens,
+  gradientCheckpointing,
+  seed: 0,
+}
 let seconds = 0
 for (let step = 0; step < 2; step++) {
   const began = performance.now()

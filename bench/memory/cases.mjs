@@ -35,7 +35,14 @@ export const cases = {
 }
 
 const shapes = {
-  '1.1b': { hidden_size: 2048, intermediate_size: 5632, num_hidden_layers: 22, num_attention_heads: 32, num_key_value_heads: 4, vocab_size: 32000 },
+  '1.1b': {
+    hidden_size: 2048,
+    intermediate_size: 5632,
+    num_hidden_layers: 22,
+    num_attention_heads: 32,
+    num_key_value_heads: 4,
+    vocab_size: 32000,
+  },
   '135m': {
     hidden_size: 576,
     intermediate_size: 1536,
@@ -50,7 +57,12 @@ const shapes = {
 /** A random Llama in bfloat16, written a tensor at a time. */
 export function writeRandomModel(folder, name) {
   mkdirSync(folder, { recursive: true })
-  const raw = { model_type: 'llama', architectures: ['LlamaForCausalLM'], max_position_embeddings: 2048, ...shapes[name] }
+  const raw = {
+    model_type: 'llama',
+    architectures: ['LlamaForCausalLM'],
+    max_position_embeddings: 2048,
+    ...shapes[name],
+  }
   const tensors = [...parameterShapes(parseModelConfig(raw, name))].map(([key, shape]) => {
     const deviation = shape.length === 1 ? 0 : 0.02
     const mean = shape.length === 1 ? 1 : 0
