@@ -58,7 +58,7 @@ void withActivation(const std::string& name, const Body& body) {
   TORCH_CHECK(false, "activation must be 'silu', 'gelu', 'gelu_tanh' or 'relu', got '", name, "'");
 }
 
-constexpr int64_t kGrain = kElementsPerThread / 4;  // exponentials: an element takes about four times as long as one that is only moved
+constexpr int64_t kGrain = kElementsPerThread / 4;  // fewer, since exponentials take longer
 
 /// Calls body(thread's rows) with pointers made from row strides: gate and up may be two halves of one product.
 at::Tensor forwardOf(const at::Tensor& gate, const at::Tensor& up, const std::string& activation) {

@@ -13,10 +13,9 @@
 namespace prospect {
 namespace {
 
-/// Above this many multiplications a BLAS is faster: its blocking then earns more than its call costs. Measured by bench/overhead's model and
-/// by products of 64 to 1,024 rows.
+/// Up to this many multiplications a product is computed here: chosen by bench/overhead's model, whose products are all below it.
 constexpr int64_t kSmall = 1 << 24;
-/// Multiplications that are worth waking a second thread for: about 30 microseconds of one.
+/// Multiplications of one thread's share: chosen by bench/overhead.
 constexpr int64_t kGrain = 1 << 20;
 
 /// A matrix by its strides, in elements.
