@@ -154,14 +154,14 @@ export async function align(
   return await trainShown({ ...shared, ...alignSettings, loss: options, model, data, output, ...more }, hooks)
 }
 
-/** Share of replies to questions that no training met which earn a thumbs up. */
+/** Which replies to questions that no training met earn a thumbs up; the same seed asks the same questions. */
 export async function measure(
   model: string,
   { count, seed }: { count: number; seed: number },
   hooks: Hooks,
-): Promise<Proportion> {
+): Promise<boolean[]> {
   const questions = heldOutPrompts(count, seed)
-  return thumbsUp(questions, await replies(model, questions, seed + 1, 'replies', hooks))
+  return helpful(questions, await replies(model, questions, seed + 1, 'replies', hooks))
 }
 
 export interface Hooks {
@@ -229,7 +229,11 @@ function judged(prompts: readonly string[], texts: readonly string[], seed: numb
 }
 
 function thumbsUp(prompts: readonly string[], texts: readonly string[]): Proportion {
-  return wilson(prompts.filter((prompt, i) => judge(prompt, texts[i]!).up).length, prompts.length)
+  return wilson(helpful(prompts, texts).filter(Boolean).length, prompts.length)
+}
+
+function helpful(prompts: readonly string[], texts: readonly string[]): boolean[] {
+  return prompts.map((prompt, i) => judge(prompt, texts[i]!).up)
 }
 
 function writeRows(file: string, rows: readonly object[]): void {

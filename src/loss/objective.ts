@@ -29,6 +29,16 @@ export interface TokenLogps {
   reference: Tensor | null
   /** The row that each token belongs to, [tokens] int64. */
   row: Tensor
+  /** Where the objective needs values: what the value head says of the state before each token, [tokens] float32, with gradient to the head. */
+  values?: Tensor | null
+  /** Where it needs values: its `tokenTargets` of these tokens, each [tokens] float32. */
+  targets?: { advantages: Tensor; returns: Tensor } | null
+}
+
+/** What each completion token of a batch was better than its state's value, and what the value should have been: row by row. */
+export interface TokenTargets {
+  advantages: Float32Array[]
+  returns: Float32Array[]
 }
 
 /** The reference point of a whole global batch. */
@@ -67,6 +77,8 @@ export interface Needs {
   mismatchedBlock?: number
   /** Log-probabilities of single tokens, not only of completions. */
   tokens: boolean
+  /** A value head, learnt beside the policy: what the state before each token is worth. Asks for `tokens` as well. */
+  values?: boolean
   /** Texts put between prompt and completion, by label: the completion is learnt as conditioned on them. */
   control?: { desirable: string; undesirable: string }
 }
@@ -90,6 +102,11 @@ export interface Objective {
   slope?(z: number): number
   /** The reference point of a step, before its first backward pass, from the r of its mismatched completions (none where none are needed). */
   referencePoint?(mismatched: ArrayLike<number>, state: ObjectiveState): ReferencePoint
+  /**
+   * Where it needs values: the targets of a whole global batch, before its first backward pass, from the values of each row's completion tokens as the
+   * value head has them before the step.
+   */
+  tokenTargets?(values: readonly Float32Array[], desirable: readonly boolean[]): TokenTargets
   /** Where it remembers: what it starts from, and what it remembers after a step. */
   readonly initialState?: ObjectiveState
   nextState?(state: ObjectiveState, step: StepFacts): ObjectiveState

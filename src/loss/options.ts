@@ -5,6 +5,7 @@ const row = <T extends z.ZodType>(flag: string, description: string, schema: T) 
 
 const positive = () => z.number().positive()
 const notNegative = () => z.number().min(0)
+const share = () => z.number().min(0).max(1)
 
 /**
  * Hyperparameters of all objectives: flag, description, type. None has a default in its schema, since that depends on the objective:
@@ -88,6 +89,17 @@ export const hyperparameters = {
     z.number().positive().lt(1),
   ),
   klCoefficient: row('--kl-coefficient <number>', 'Weight of the log-ratio as a penalty (ppo)', notNegative()),
+  discount: row('--discount <number>', 'What a reward one token later is worth, gamma (ppo-value)', share()),
+  advantageDecay: row(
+    '--advantage-decay <number>',
+    'How far advantages look past the learnt values, lambda of generalised advantage estimation (ppo-value)',
+    share(),
+  ),
+  criticCoefficient: row(
+    '--critic-coefficient <number>',
+    "Weight of the value head's error in the loss (ppo-value)",
+    notNegative(),
+  ),
   desirableControl: row(
     '--desirable-control <text>',
     'Put after the prompt of a thumbs-up row, and of every prompt in generation (csft)',
@@ -126,6 +138,9 @@ export const commonDefaults: Settings = {
   oddsRatioWeight: 0.1,
   clipRange: 0.5,
   klCoefficient: 0.1,
+  discount: 0.99,
+  advantageDecay: 0.95,
+  criticCoefficient: 0.01,
   desirableControl: '<|good|>',
   undesirableControl: '<|bad|>',
 }

@@ -1,5 +1,6 @@
 import { op } from '../tensor/operators.ts'
-import type { Objective } from './objective.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Objective, Rows } from './objective.ts'
 import type { Settings } from './options.ts'
 import { humanlineClamp, logRatios, sumByRow, tokenLogRatios } from './ratio.ts'
 import { signs } from './weights.ts'
@@ -10,20 +11,24 @@ import { signs } from './weights.ts'
  * -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) + c log rho, averaged over tokens. No value network.
  */
 export function ppo(settings: Settings): Objective {
-  const { clipRange, klCoefficient } = settings
   const clamp = humanlineClamp(settings)
   return {
     name: 'ppo',
     needs: { labels: true, pairs: false, reference: true, mismatched: false, tokens: true },
     averagedOver: 'tokens',
-    losses(rows) {
-      const logRatio = tokenLogRatios(rows)
-      const ratio = op.exp(clamp ? op.clamp(logRatio, clamp.low, clamp.high) : logRatio)
-      const advantage = signs(rows.desirable).indexSelect(0, rows.tokens!.row)
-      const gain = op.minimum(ratio.mul(advantage), op.clamp(ratio, 1 - clipRange, 1 + clipRange).mul(advantage))
-      return sumByRow(logRatio.mul(klCoefficient).sub(gain), rows)
-    },
+    losses: (rows) =>
+      sumByRow(clippedLosses(rows, signs(rows.desirable).indexSelect(0, rows.tokens!.row), settings), rows),
     logRatios: (rows) => logRatios(rows, clamp),
     rewardScale: 1,
   }
+}
+
+/** -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) + c log rho of each token, [tokens], from its advantage A. */
+export function clippedLosses(rows: Rows, advantages: Tensor, settings: Settings): Tensor {
+  const { clipRange, klCoefficient } = settings
+  const clamp = humanlineClamp(settings)
+  const logRatio = tokenLogRatios(rows)
+  const ratio = op.exp(clamp ? op.clamp(logRatio, clamp.low, clamp.high) : logRatio)
+  const gain = op.minimum(ratio.mul(advantages), op.clamp(ratio, 1 - clipRange, 1 + clipRange).mul(advantages))
+  return logRatio.mul(klCoefficient).sub(gain)
 }

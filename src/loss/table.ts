@@ -112,6 +112,20 @@ export const objectives = {
     options: ['clipRange', 'klCoefficient', 'humanline', 'humanlineLow', 'humanlineHigh'],
     load: async () => (await import('./ppo.ts')).ppo,
   },
+  'ppo-value': {
+    summary: 'offline PPO with advantages over a learned value head',
+    options: [
+      'clipRange',
+      'klCoefficient',
+      'discount',
+      'advantageDecay',
+      'criticCoefficient',
+      'humanline',
+      'humanlineLow',
+      'humanlineHigh',
+    ],
+    load: async () => (await import('./ppo-value.ts')).ppoValue,
+  },
 } satisfies Record<string, Row>
 
 export type ObjectiveName = keyof typeof objectives

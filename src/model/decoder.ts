@@ -152,13 +152,24 @@ export class Decoder {
   }
 
   /** Log-probability of each target token, [targets] float32. Logits exist only a chunk of targets at a time. */
-  tokenLogps(weights: Weights, stream: TokenStream & Targets, { tape, dropoutSeed }: TrainingPass = {}): Tensor {
+  tokenLogps(weights: Weights, stream: TokenStream & Targets, training?: TrainingPass): Tensor {
+    return this.tokenOutputs(weights, stream, training).logps
+  }
+
+  /** The same, and the states after the last norm that they are predicted from, [targets, hiddenSize] float32. */
+  tokenOutputs(
+    weights: Weights,
+    stream: TokenStream & Targets,
+    { tape, dropoutSeed }: TrainingPass = {},
+  ): { logps: Tensor; states: Tensor } {
     const used = dropoutSeed === undefined ? weights : withDropout(weights, () => dropoutKeys(stream, dropoutSeed))
     const x = this.hidden(used, streamTensors(stream), segmentAttention(stream.segments, stream), tape)
     const positions = int64(stream.targetPositions)
-    const { states, head } = this.#adaptedHead(used, op.embedding(x, positions), positions)
+    const states = op.embedding(x, positions)
+    const adapted = this.#adaptedHead(used, states, positions)
     const cap = this.config.logitSoftCap ?? 0
-    return op.tokenLogps(states, head, int64(stream.targets), this.#logitRows(head.dtype), cap)
+    const rows = this.#logitRows(adapted.head.dtype)
+    return { logps: op.tokenLogps(adapted.states, adapted.head, int64(stream.targets), rows, cap), states }
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */

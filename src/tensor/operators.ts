@@ -67,6 +67,7 @@ const rows = {
   silu: aten<Unary>('silu'),
   gelu: aten<(self: T, approximate: 'none' | 'tanh') => T>('gelu'),
   tanh: aten<Unary>('tanh'),
+  relu: aten<Unary>('relu'),
   clampMin: aten<WithNumber>('clamp_min'),
   clamp: aten<(self: T, low?: number | null, high?: number | null) => T>('clamp'),
   minimum: aten<Binary>('minimum'),

@@ -1,10 +1,12 @@
 import { setImmediate } from 'node:timers/promises'
+import { microBatches } from '../data/pack.ts'
 import type { Plan } from '../data/plan.ts'
 import type { Example } from '../data/types.ts'
 import { implicitRewards, type Objective, type ReferencePoint } from '../loss/objective.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { batchOf, type ReferenceLogps } from './batches.ts'
+import { sequenceValues } from './critic.ts'
 import { sequenceLogps, sequenceTokenLogps, tokenSums, withComputeWeights } from './passes.ts'
 import { areaUnderCurve, deciles, rewardStatistics } from './rewards.ts'
 import { concatenated, lossRows, lossWeights, pairPositions } from './rows.ts'
@@ -25,9 +27,17 @@ export async function evaluate(
   { progress, signal }: { progress?: Progress; signal?: AbortSignal },
 ): Promise<Evaluation> {
   const { examples, plan, reference } = heldOut
-  const { decoder, compute, microBatchTokens, objective } = trainer
+  const { decoder, compute, microBatchTokens, objective, critic } = trainer
   const bar = progress?.start(examples.length, 'evaluation')
-  const all: Scored = { rows: [], policy: [], policyTokens: [], reference: [], referenceTokens: [], mismatched: [] }
+  const all: Scored = {
+    rows: [],
+    policy: [],
+    policyTokens: [],
+    values: [],
+    reference: [],
+    referenceTokens: [],
+    mismatched: [],
+  }
   try {
     await withComputeWeights(decoder, compute, async (weights) => {
       for (let step = 0; step < plan.steps; step++) {
@@ -37,6 +47,8 @@ export async function evaluate(
         const tokens = objective.needs.tokens ? sequenceTokenLogps(decoder, weights, sequences, microBatchTokens) : null
         all.policyTokens.push(...(tokens ?? []))
         all.policy.push(...(tokens ? tokenSums(tokens) : sequenceLogps(decoder, weights, sequences, microBatchTokens)))
+        if (objective.needs.values)
+          all.values.push(...sequenceValues(decoder, weights, critic!, microBatches(sequences, microBatchTokens)))
         all.mismatched.push(...mismatchedLogRatios(trainer, weights, batch))
         all.rows.push(...batch.rows)
         all.reference.push(...batch.referenceLogps)
@@ -56,6 +68,8 @@ interface Scored {
   policy: number[]
   /** Token by token where the objective needs that, else empty. */
   policyTokens: Float32Array[]
+  /** Of the states before these tokens, where it needs that, else empty. */
+  values: Float32Array[]
   reference: number[]
   referenceTokens: Float32Array[]
   /** r of the mismatched completions. */
@@ -70,9 +84,11 @@ function score({ objective, objectiveState }: Trainer, scored: Scored): Evaluati
     const policy = {
       sums: Tensor.from(Float32Array.from(scored.policy)),
       tokens: needs.tokens ? Tensor.from(concatenated(scored.policyTokens)) : null,
+      values: needs.values ? Tensor.from(concatenated(scored.values)) : null,
     }
     const reference = { sums: scored.reference, tokens: needs.tokens ? scored.referenceTokens : null }
-    const inputs = lossRows(needs, rows, policy, needs.reference ? reference : null)
+    const targets = objective.tokenTargets?.(scored.values, labels) ?? null
+    const inputs = lossRows(needs, rows, policy, needs.reference ? reference : null, targets)
     const state = objectiveState ?? objective.initialState ?? {}
     const point = objective.referencePoint?.(scored.mismatched, state) ?? null
     const losses = objective.losses(inputs, point)

@@ -1,5 +1,5 @@
 import type { Example } from '../data/types.ts'
-import type { Needs, Rows } from '../loss/objective.ts'
+import type { Needs, Rows, TokenTargets } from '../loss/objective.ts'
 import { op } from '../tensor/operators.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
@@ -7,6 +7,8 @@ import { Tensor } from '../tensor/tensor.ts'
 export interface PolicyLogps {
   sums: Tensor
   tokens: Tensor | null
+  /** What the states before these tokens are worth, where the objective needs it. */
+  values?: Tensor | null
 }
 
 /** The same under the reference, by row. */
@@ -17,12 +19,13 @@ export interface ReferenceRows {
 
 type Judged = Pick<Example, 'completion' | 'desirable' | 'pair'>
 
-/** Rows as an objective sees them, in the order of `examples`. Make it inside of scope(). */
+/** Rows as an objective sees them, in the order of `examples`; `targets` by row, where it needs values. Make it inside of scope(). */
 export function lossRows(
   needs: Needs,
   examples: readonly Judged[],
   policy: PolicyLogps,
   reference: ReferenceRows | null,
+  targets: TokenTargets | null = null,
 ): Rows {
   const lengths = examples.map(({ completion }) => completion.length)
   const count = examples.length
@@ -41,6 +44,11 @@ export function lossRows(
       policy: policy.tokens,
       reference: known?.tokens ? Tensor.from(concatenated(known.tokens)) : null,
       row: Tensor.from(rowOfToken(lengths), undefined, 'int64'),
+      values: policy.values ?? null,
+      targets: targets && {
+        advantages: Tensor.from(concatenated(targets.advantages)),
+        returns: Tensor.from(concatenated(targets.returns)),
+      },
     },
   }
 }

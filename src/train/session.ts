@@ -15,6 +15,7 @@ import { hasBfloat16 } from '../tensor/processor.ts'
 import type { Dtype } from '../tensor/tensor.ts'
 import type { ReferenceLogps } from './batches.ts'
 import { latestCheckpoint, restoreCheckpoint } from './checkpoint.ts'
+import { Critic } from './critic.ts'
 import type { HeldOut } from './evaluation.ts'
 import { LiveReference } from './live-reference.ts'
 import { AdamW } from './optimizer.ts'
@@ -74,12 +75,16 @@ export async function openSession(
     const { decoder, reference } = await withReference(options, objective, model, modelHash, data, hooks)
     const referenceCopy = live ? await loadReferenceCopy(options, model, decoder, hooks) : null
     const optimizer = new AdamW(decoder.trainable, options.optimizer)
+    const critic = objective.needs.values
+      ? new Critic(decoder.config.hiddenSize, options.seed, options.optimizer)
+      : null
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
     const restored = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : null
+    if (checkpoint) critic?.restore(checkpoint.folder, optimizer.step)
     const { microBatchTokens, gradientCheckpointing, seed } = options
     const objectiveState = restored?.objectiveState ?? objective.initialState ?? {}
     const passes = { compute, microBatchTokens, gradientCheckpointing, seed }
-    const trainer = { decoder, objective, objectiveState, optimizer, ...passes }
+    const trainer = { decoder, objective, objectiveState, optimizer, critic, ...passes }
     const { heldOut: examples, heldOutPlan: plan } = data
     const liveReference = referenceCopy && new LiveReference(referenceCopy, trainer, options.referenceSync)
     if (checkpoint) liveReference?.restore(checkpoint.folder)

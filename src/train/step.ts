@@ -1,12 +1,13 @@
 import { microBatches, type Packed, pack } from '../data/pack.ts'
 import { Random } from '../data/random.ts'
 import type { Example, Sequence } from '../data/types.ts'
-import type { Objective, ObjectiveState, ReferencePoint } from '../loss/objective.ts'
+import type { Objective, ObjectiveState, ReferencePoint, TokenTargets } from '../loss/objective.ts'
 import type { LayerKeys } from '../model/attention.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { Tape } from '../model/tape.ts'
 import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Critic, intoRows, sequenceValues, targetsOf } from './critic.ts'
 import type { AdamW } from './optimizer.ts'
 import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
 import { concatenated, lossRows, lossWeights, pairPositions, sumsByRow } from './rows.ts'
@@ -18,6 +19,8 @@ export interface Trainer {
   /** What the objective remembers; its initial state where there is none yet. */
   objectiveState?: ObjectiveState
   optimizer: AdamW
+  /** Where the objective needs values. */
+  critic?: Critic | null
   /** Type of matrix products. */
   compute: Dtype
   /** Tokens of one forward and backward pass, at most (a longer row goes alone). */
@@ -70,12 +73,13 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
     // A batch that is one micro-batch is computed once, and its prompts' keys and values serve the mismatched completions.
     // With dropout they would not do: the reference point drops nothing.
     const drops = (decoder.adapter?.config.dropout ?? 0) > 0
-    const joint = micros.length === 1 && objective.needs.mismatched && !drops
+    const joint = micros.length === 1 && !drops && (objective.needs.mismatched || objective.needs.values)
     const { only, referencePoint } = joint
       ? jointPass(trainer, weights, batch, micros[0]!)
       : { only: null, referencePoint: referencePointOf(trainer, weights, batch) }
     const into: Accumulator = {
       referencePoint,
+      targets: tokenTargetsOf(trainer, weights, batch, micros, only),
       divisor: divisorOf(objective, batch.rows),
       logRatios: new Float32Array(batch.rows.length).fill(Number.NaN),
       logps: new Float32Array(batch.rows.length),
@@ -94,11 +98,12 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
 export function trainStep(trainer: Trainer, batch: Batch, factor: number): StepResult {
   const result = accumulateGradients(trainer, batch)
   const gradNorm = trainer.optimizer.gradientNorm()
-  if (!Number.isFinite(result.loss) || !Number.isFinite(gradNorm)) {
-    trainer.optimizer.clearGradients()
+  if (!Number.isFinite(result.loss) || !hasFiniteGradients(trainer, gradNorm)) {
+    clearGradients(trainer)
     return { ...result, gradNorm, notFinite: notFiniteRows(trainer, batch) }
   }
   trainer.optimizer.update(factor, gradNorm)
+  trainer.critic?.update(factor)
   rememberStep(trainer, batch, result)
   return { ...result, gradNorm, notFinite: null }
 }
@@ -110,10 +115,19 @@ function notFiniteRows(trainer: Trainer, batch: Batch): Example[] {
     : batch.rows.map((_, row) => [row])
   return units.flatMap((unit) => {
     const { loss } = accumulateGradients(trainer, partOf(batch, unit))
-    const finite = Number.isFinite(loss) && Number.isFinite(trainer.optimizer.gradientNorm())
-    trainer.optimizer.clearGradients()
+    const finite = Number.isFinite(loss) && hasFiniteGradients(trainer)
+    clearGradients(trainer)
     return finite ? [] : unit.map((row) => batch.rows[row]!)
   })
+}
+
+function hasFiniteGradients({ optimizer, critic }: Trainer, gradNorm = optimizer.gradientNorm()): boolean {
+  return Number.isFinite(gradNorm) && (!critic || Number.isFinite(critic.gradientNorm()))
+}
+
+function clearGradients({ optimizer, critic }: Trainer): void {
+  optimizer.clearGradients()
+  critic?.clearGradients()
 }
 
 /** Some rows of a batch, without mismatched ones. */
@@ -190,8 +204,25 @@ export function mismatchedLogRatios(
   })
 }
 
+/** Where the objective needs values: the targets of all rows, from what the head says of them before the step. */
+function tokenTargetsOf(
+  { decoder, objective, critic }: Trainer,
+  weights: Weights,
+  { rows }: Batch,
+  micros: readonly Sequence[][],
+  only: PolicyPass | null,
+): TokenTargets | null {
+  if (!objective.tokenTargets) return null
+  const values: Float32Array[] = []
+  if (only) intoRows(only.values!.detach().toArray(), micros[0]!, only.rows, values)
+  else values.push(...sequenceValues(decoder, weights, critic!, micros))
+  const labels = rows.map(({ desirable }) => desirable)
+  return objective.tokenTargets(values, labels)
+}
+
 interface Accumulator {
   referencePoint: ReferencePoint | null
+  targets: TokenTargets | null
   divisor: number
   logRatios: Float32Array
   /** Whether the objective defines them. */
@@ -205,12 +236,13 @@ interface PolicyPass {
   examples: Example[]
   sums: Tensor
   tokens: Tensor | null
+  values: Tensor | null
   /** Where it has one, backward goes through it. */
   tape: Tape | undefined
 }
 
 function policyPass(
-  { decoder, objective, optimizer, gradientCheckpointing, seed = 0 }: Trainer,
+  { decoder, objective, optimizer, critic, gradientCheckpointing, seed = 0 }: Trainer,
   weights: Weights,
   batch: Batch,
   packed: Packed & { keep?: LayerKeys },
@@ -219,19 +251,23 @@ function policyPass(
   const examples = rows.map((row) => batch.rows[row]!)
   const tape = gradientCheckpointing ? new Tape() : undefined
   const training = { tape, dropoutSeed: new Random('dropout', seed, optimizer.step).below(2 ** 31) }
-  const tokens = objective.needs.tokens ? decoder.tokenLogps(weights, packed, training) : null
+  const outputs = objective.needs.tokens ? decoder.tokenOutputs(weights, packed, training) : null
+  const tokens = outputs?.logps ?? null
+  const values = objective.needs.values ? critic!.values(outputs!.states) : null
   const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length, training)
-  return { rows, examples, sums, tokens, tape }
+  return { rows, examples, sums, tokens, values, tape }
 }
 
 function backwardPass(
   { objective }: Trainer,
   batch: Batch,
-  { rows, examples, sums, tokens, tape }: PolicyPass,
+  { rows, examples, sums, tokens, values, tape }: PolicyPass,
   into: Accumulator,
 ): number {
   const { needs } = objective
-  const inputs = lossRows(needs, examples, { sums, tokens }, referenceOf(batch, rows, needs.reference))
+  const reference = referenceOf(batch, rows, needs.reference)
+  const targets = into.targets && targetsOf(into.targets, rows)
+  const inputs = lossRows(needs, examples, { sums, tokens, values }, reference, targets)
   const losses = objective.losses(inputs, into.referencePoint)
   const rowWeights = lossWeights(needs, examples)
   const loss = (rowWeights ? losses.mul(rowWeights) : losses).sum().div(into.divisor)

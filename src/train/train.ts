@@ -117,6 +117,7 @@ function start(session: Session, hooks: TrainHooks, sampler?: Sampler, report?: 
 function release({ trainer, liveReference }: Session): void {
   liveReference?.dispose()
   trainer.optimizer.dispose()
+  trainer.critic?.dispose()
   trainer.decoder.dispose()
 }
 
@@ -310,7 +311,10 @@ class Loop {
 
   async #checkpoint(done: number): Promise<void> {
     const { source, trainer, liveReference, directory, options } = this.#session
-    const extra = (folder: string) => liveReference?.write(folder)
+    const extra = (folder: string) => {
+      liveReference?.write(folder)
+      trainer.critic?.write(folder)
+    }
     const { decoder, optimizer, objectiveState } = trainer
     const { keep } = options.checkpoint
     await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, objectiveState, extra, keep })
@@ -319,6 +323,7 @@ class Loop {
   async #save(): Promise<string> {
     const { directory, trainer } = this.#session
     const folder = trainer.decoder.adapter ? directory.adapter : directory.model
+    trainer.critic?.save(directory.path) // beside the model, whose folder is a plain one; first, since the model ends the run
     await this.#saveTo(folder)
     return folder
   }

@@ -59,9 +59,11 @@ def main() -> None:
         "reference": as_lists(reference),
         "mismatched_policy": as_lists(mismatched_policy),
         "mismatched_reference": as_lists(mismatched_reference),
+        "values": as_lists(rows.values),
     }
     (FOLDER / "inputs.json").write_text(json.dumps(inputs) + "\n")
     cases = [*trl_cases(rows), *halos_cases(rows), *legacy_cases(rows)]
+    (FOLDER / "value-head.json").write_text(json.dumps(halos_value_head()) + "\n")
     (FOLDER / "expected.json").write_text(json.dumps(cases, indent=None).replace('{"name"', '\n{"name"') + "\n")
     print(f"{len(cases)} cases:", ", ".join(case["name"] for case in cases))
 
@@ -77,6 +79,8 @@ class Rows:
         self.mask = pad_sequence([torch.ones(len(tokens)) for tokens in policy], batch_first=True)
         self.mismatched_mask = pad_sequence([torch.ones(n) for n in MISMATCHED_LENGTHS], batch_first=True)
         self.lengths = self.mask.sum(-1)
+        generator = torch.Generator().manual_seed(12)
+        self.values = [0.5 * torch.randn(n, generator=generator) for n in LENGTHS]
 
     def fresh(self) -> tuple[list[torch.Tensor], torch.Tensor]:
         leaves = [tokens.clone().requires_grad_(True) for tokens in self.tokens]
@@ -344,6 +348,8 @@ def halos_cases(rows: Rows) -> list[dict]:
             halos_slic(rows, f"slic{suffix}", trainers.SLiCTrainer, {"type": "slic", "margin": 1, "sftWeight": 0.1, **more}),
             halos_kto(rows, f"kto{suffix}", trainers.KTOTrainer, {"type": "kto", "beta": 0.1, "desirableWeight": 1.0, "undesirableWeight": 1.5, **more}),
             halos_ppo(rows, f"ppo{suffix}", trainers.PPOTrainer, {"type": "ppo", "clipRange": 0.5, "klCoefficient": 0.1, **more}),
+            halos_ppo_value(rows, f"ppo-value{suffix}", trainers.PPOTrainer, {"type": "ppo-value", "clipRange": 0.5, "klCoefficient": 0.1, "discount": 0.99, "advantageDecay": 0.95, "criticCoefficient": 0.01, **more}),
+            halos_ppo_value(rows, f"ppo-value-far{suffix}", trainers.PPOTrainer, {"type": "ppo-value", "clipRange": 0.2, "klCoefficient": 0.05, "discount": 0.7, "advantageDecay": 0.4, "criticCoefficient": 0.8, **more}),
         ]
     return [*cases, halos_csft(rows, trainers.SFTTrainer)]
 
@@ -397,6 +403,45 @@ def halos_ppo(rows: Rows, name: str, cls, options: dict) -> dict:
     episode = {"values": zeros, "logprobs": padded, "logits": torch.zeros(*padded.shape, 3)}
     loss, stats = cls.loss(trainer, batch, episode)
     return case(name, "HALOs", options, leaves, loss)
+
+
+def halos_ppo_value(rows: Rows, name: str, cls, options: dict) -> dict:
+    """PPOTrainer.compute_advantages and .loss, on given values of the states; the rewards are those of its get_global_batch_dict. The prompt's positions are
+    left out, as its masks do."""
+    leaves, padded = rows.fresh()
+    value_leaves = [values.clone().requires_grad_(True) for values in rows.values]
+    values = pad_sequence(value_leaves, batch_first=True)
+    trainer = halos_trainer(
+        cls, options, options.get("humanline", False), cliprange=options["clipRange"], critic_coef=options["criticCoefficient"],
+        KL_coef=options["klCoefficient"], gamma=options["discount"], lam=options["advantageDecay"],
+    )
+    rewards = torch.zeros_like(rows.mask)
+    for row, label in enumerate(LABELS):
+        rewards[row, rows.mask[row].nonzero()[-1]] += 1 if label else -1
+    advantages, _, returns = cls.compute_advantages(trainer, values.detach(), rewards, rows.mask)
+    batch = {"discounted_future_rewards": returns, "masks": rows.mask, "logprobs": rows.reference, "advantages": advantages}
+    episode = {"values": values, "logprobs": padded, "logits": torch.zeros(*padded.shape, 3)}
+    loss, _ = cls.loss(trainer, batch, episode)
+    cut = lambda padded: [tokens[:length].tolist() for tokens, length in zip(padded, LENGTHS)]
+    found = case(name, "HALOs", options, leaves, loss, advantages=cut(advantages), returns=cut(returns))
+    return found | {"value_gradients": [leaf.grad.tolist() for leaf in value_leaves]}
+
+
+def halos_value_head() -> dict:
+    """ValueHead of HALOs without its dropout: values of some states, and the gradients of the sum of their squares."""
+    file = Path(os.environ["HALOS"]) / "train/models.py"
+    tree = ast.parse(file.read_text())
+    tree.body = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ValueHead"]
+    scope = {"nn": torch.nn, "torch": torch}
+    exec(ast.unparse(tree), scope)
+    torch.manual_seed(13)
+    head = scope["ValueHead"](types.SimpleNamespace(hidden_size=6), summary_dropout_prob=0.0)
+    states = torch.randn(5, 6).requires_grad_(True)
+    values = head(states).squeeze(-1)
+    (values**2).sum().backward()
+    assert states.grad is None
+    of = lambda read: {name: read(parameter).tolist() for name, parameter in head.named_parameters()}
+    return {"states": states.tolist(), "values": values.tolist(), "parameters": of(lambda p: p), "gradients": of(lambda p: p.grad)}
 
 
 def halos_csft(rows: Rows, cls) -> dict:

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
 import { implicitRewards, type Objective, type ReferencePoint } from '../../src/loss/objective.ts'
+import { ValueHead } from '../../src/model/value-head.ts'
 import { scope } from '../../src/tensor/scope.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
 import { golden, relativeDifference } from '../train/fixtures.ts'
 import { type GivenRows, rowsWithLeaf } from './rows.ts'
 
@@ -12,6 +14,7 @@ interface Inputs {
   reference: number[][]
   mismatched_policy: number[][]
   mismatched_reference: number[][]
+  values: number[][]
 }
 
 interface Case {
@@ -26,19 +29,27 @@ interface Case {
   batch_nll?: number
   running_before?: number[]
   delta_after?: number
+  advantages?: number[][]
+  returns?: number[][]
+  value_gradients?: number[][]
 }
 
 const read = <T>(file: string): T => JSON.parse(readFileSync(golden(`objectives/${file}`), 'utf8')) as T
 const inputs = read<Inputs>('inputs.json')
 const cases = read<Case[]>('expected.json')
-const rows: GivenRows = { policy: inputs.policy, reference: inputs.reference, labels: inputs.labels }
+const rows: GivenRows = {
+  policy: inputs.policy,
+  reference: inputs.reference,
+  labels: inputs.labels,
+  values: inputs.values,
+}
 
 /** z0 as the objective estimates it from the mismatched rows; BCO's, which it remembers, is given. */
 function pointOf(objective: Objective, { z0 }: Case): ReferencePoint | null {
   if (!objective.referencePoint) return null
   if (!objective.needs.mismatched) return objective.referencePoint([], { mean: z0 ?? 0, count: 8 })
   const mismatched = { policy: inputs.mismatched_policy, reference: inputs.mismatched_reference, labels: inputs.labels }
-  const ratios = scope(() => objective.logRatios(rowsWithLeaf(mismatched, objective.needs).rows)!.toArray())
+  const ratios = scope(() => objective.logRatios(rowsWithLeaf(mismatched, objective).rows)!.toArray())
   return objective.referencePoint(ratios, objective.initialState ?? {})
 }
 
@@ -53,7 +64,7 @@ test.each(cases.map((one) => [`${one.name} of ${one.peer}`, one] as const))(
     const point = pointOf(objective, want)
     if (want.z0 !== undefined) expect(point!.value / want.z0).toBeCloseTo(1, 5)
     scope(() => {
-      const { rows: given, leaf } = rowsWithLeaf(rows, objective.needs)
+      const { rows: given, leaf, values } = rowsWithLeaf(rows, objective)
       const losses = objective.losses(given, point)
       const loss = losses.sum().div(divisor(objective))
       loss.backward()
@@ -62,9 +73,38 @@ test.each(cases.map((one) => [`${one.name} of ${one.peer}`, one] as const))(
       const rewards = implicitRewards(objective, given)
       if (want.rewards) expect(relativeDifference(rewards!.toArray(), want.rewards)).toBeLessThan(1e-5)
       expect(relativeDifference(leaf.grad!.toArray(), want.gradients.flat())).toBeLessThan(1e-5)
+      if (!want.value_gradients) return
+      const { advantages, returns } = given.tokens!.targets!
+      expect(relativeDifference(advantages.toArray(), want.advantages!.flat())).toBeLessThan(1e-5)
+      expect(relativeDifference(returns.toArray(), want.returns!.flat())).toBeLessThan(1e-5)
+      expect(relativeDifference(values!.grad!.toArray(), want.value_gradients.flat())).toBeLessThan(1e-5)
     })
   },
 )
+
+test("the value head is HALOs': values of states and gradients, of which the states get none", () => {
+  const want = read<{
+    states: number[][]
+    values: number[]
+    parameters: Record<string, number[] | number[][]>
+    gradients: Record<string, number[] | number[][]>
+  }>('value-head.json')
+  scope(() => {
+    const parameters = new Map(
+      Object.entries(want.parameters).map(([name, values]) => {
+        const shape = Array.isArray(values[0]) ? [values.length, values[0].length] : [values.length]
+        return [name, Tensor.from(Float32Array.from(values.flat()), shape).withGrad()]
+      }),
+    )
+    const states = Tensor.from(Float32Array.from(want.states.flat()), [5, 6]).withGrad()
+    const values = new ValueHead(parameters).values(states)
+    expect(relativeDifference(values.toArray(), want.values)).toBeLessThan(1e-5)
+    values.mul(values).sum().backward()
+    for (const [name, parameter] of parameters)
+      expect(relativeDifference(parameter.grad!.toArray(), want.gradients[name]!.flat()), name).toBeLessThan(1e-5)
+    expect(states.grad).toBeNull()
+  })
+})
 
 test('the log-ratios are on both sides of the humanline clamp, and clamped ones get no gradient', () => {
   const ratios = inputs.policy.flatMap((tokens, row) => tokens.map((value, i) => value - inputs.reference[row]![i]!))

@@ -41,18 +41,25 @@ function rowsOfPairs(pairs: readonly [number[], number[], number, boolean][]): R
     reference: policy.map((row, i) => row.map((value) => value - pairs[i >> 1]![2])),
     labels: pairs.flatMap(([, , , first]) => [first, !first]),
     pairs: policy.map((_, i) => i >> 1),
+    values: policy.map((row) => row.map((value) => value / 4)),
   }
 }
 
 function permuted(rows: Required<GivenRows>, order: readonly number[]): Required<GivenRows> {
   const of = <T>(values: readonly T[]) => order.map((row) => values[row]!)
-  return { policy: of(rows.policy), reference: of(rows.reference), labels: of(rows.labels), pairs: of(rows.pairs) }
+  return {
+    policy: of(rows.policy),
+    reference: of(rows.reference),
+    labels: of(rows.labels),
+    pairs: of(rows.pairs),
+    values: of(rows.values),
+  }
 }
 
 function outputs(given: GivenRows, loss: LossOptions) {
   const objective = makeObjective(loss)
   return scope(() => {
-    const { rows, leaf } = rowsWithLeaf(given, objective.needs)
+    const { rows, leaf } = rowsWithLeaf(given, objective)
     const losses = objective.losses(rows, point)
     losses.sum().backward()
     const gradient = leaf.grad?.toArray() ?? new Float32Array()
@@ -103,7 +110,7 @@ test.each(titled.filter(([, { type }]) => makeObjective({ type }).needs.referenc
     const at = (ratios: number[]) =>
       scope(() =>
         objective
-          .losses(rowsOfRatios(ratios, [true, false], objective.needs).rows, point)
+          .losses(rowsOfRatios(ratios, [true, false], objective).rows, point)
           .sum()
           .item(),
       )
@@ -116,7 +123,7 @@ test.each(titled.filter(([, { type }]) => makeObjective({ type }).needs.referenc
 function slopes(loss: LossOptions, ratio: number): number[] {
   const objective = makeObjective(loss)
   return scope(() => {
-    const { rows, leaf } = rowsOfRatios([ratio, ratio], [true, false], objective.needs)
+    const { rows, leaf } = rowsOfRatios([ratio, ratio], [true, false], objective)
     objective
       .losses(rows, { ...point, value: 0 })
       .sum()
@@ -155,8 +162,8 @@ describe('reference points', () => {
   test('z0 is a number: it carries no gradient, whatever it was estimated from', () => {
     const objective = makeObjective({ type: 'kto' })
     scope(() => {
-      const { rows } = rowsOfRatios([1, 2], [true, false], objective.needs)
-      const { rows: mismatched, leaf } = rowsOfRatios([3, 1], [true, true], objective.needs)
+      const { rows } = rowsOfRatios([1, 2], [true, false], objective)
+      const { rows: mismatched, leaf } = rowsOfRatios([3, 1], [true, true], objective)
       const z0 = objective.referencePoint!(objective.logRatios(mismatched)!.toArray(), {})
       expect(z0.value).toBe(2)
       objective.losses(rows, z0).sum().backward()

@@ -4,6 +4,7 @@ import type { Example, Sequence } from '../../src/data/types.ts'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
 import type { Decoder } from '../../src/model/decoder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
+import { Critic } from '../../src/train/critic.ts'
 import { AdamW, type AdamWOptions } from '../../src/train/optimizer.ts'
 import type { Trainer } from '../../src/train/step.ts'
 
@@ -56,10 +57,13 @@ export function trainerOf(folder: string, loss: LossOptions, options: Partial<Ad
 export function trainerFor(decoder: Decoder, loss: LossOptions, options: Partial<AdamWOptions> = {}): Trainer {
   for (const parameter of decoder.trainable.values()) parameter.withGrad()
   const optimizer = new AdamW(decoder.trainable, { ...plainAdamW, ...options })
-  return { decoder, objective: makeObjective(loss), optimizer, compute: 'float32', microBatchTokens: 8192 }
+  const objective = makeObjective(loss)
+  const critic = objective.needs.values ? new Critic(decoder.config.hiddenSize, 0, { ...plainAdamW, ...options }) : null
+  return { decoder, objective, optimizer, critic, compute: 'float32', microBatchTokens: 8192 }
 }
 
-export function disposeTrainer({ decoder, optimizer }: Trainer): void {
+export function disposeTrainer({ decoder, optimizer, critic }: Trainer): void {
+  critic?.dispose()
   optimizer.dispose()
   decoder.dispose()
 }

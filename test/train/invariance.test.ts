@@ -28,8 +28,10 @@ afterEach(() => disposeTrainer(trainer))
 function gradients(microBatchTokens: number, rows = batch): Map<string, Float32Array> {
   trainer.microBatchTokens = microBatchTokens
   accumulateGradients(trainer, rows)
-  const result = new Map([...trainer.decoder.parameters].map(([name, p]) => [name, scope(() => p.grad!.toArray())]))
+  const parameters = [...trainer.decoder.parameters, ...(trainer.critic?.head.parameters ?? [])]
+  const result = new Map(parameters.map(([name, p]) => [name, scope(() => p.grad!.toArray())]))
   trainer.optimizer.clearGradients()
+  trainer.critic?.clearGradients()
   return result
 }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,8 +7,11 @@ import { loadTokenizer } from '../../src/data/tokenizer.ts'
 import { train } from '../../src/index.ts'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
 import { objectiveNames } from '../../src/loss/table.ts'
-import { liveTensors } from '../../src/tensor/scope.ts'
-import type { TrainOptions } from '../../src/train/options.ts'
+import { openModelFolder } from '../../src/model/folder.ts'
+import { readSafetensors } from '../../src/tensor/safetensors.ts'
+import { liveTensors, scope } from '../../src/tensor/scope.ts'
+import { Critic } from '../../src/train/critic.ts'
+import { type TrainOptions, trainOptions } from '../../src/train/options.ts'
 import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
 
@@ -82,6 +85,34 @@ describe.each(variants.map((loss) => [title(loss), loss] as const))('%s', (name,
     await finish({ model: '', data: [] }, { resume: join(folder, `${name}-halves`) })
     for (const file of ['metrics.jsonl', 'evaluation.jsonl', 'model/model.safetensors'])
       expect(bytes(`${name}-halves`, file).equals(bytes(name, file)), file).toBe(true)
+  })
+})
+
+describe('a value head', () => {
+  const head = (run: string) => readSafetensors(join(folder, run, 'value-head.safetensors')).tensors
+
+  test('is learnt, resumed bit for bit, and lies beside the model, whose folder is a plain one', () => {
+    expect([...head('ppo-value').keys()]).toHaveLength(6)
+    expect(bytes('ppo-value-halves', 'value-head.safetensors')).toEqual(bytes('ppo-value', 'value-head.safetensors'))
+    const files = (run: string) => readdirSync(join(folder, run, 'model')).sort()
+    expect(files('ppo-value')).toEqual(files('ppo'))
+    expect([...openModelFolder(join(folder, 'ppo-value/model')).tensors.keys()].sort()).toEqual(
+      [...openModelFolder(join(folder, 'model')).tensors.keys()].sort(),
+    )
+    const learnt = scope(() => head('ppo-value').get('summary.6.bias')!.load().toArray())
+    const { hiddenSize } = openModelFolder(join(folder, 'model')).config
+    const fresh = new Critic(hiddenSize, 0, trainOptions.shape.optimizer.parse({}))
+    expect(learnt).not.toEqual(scope(() => fresh.head.parameters.get('summary.6.bias')!.toArray()))
+    fresh.dispose()
+  })
+
+  test('learns beside an adapter, with activations kept or computed again', async () => {
+    const adapted = (output: string, gradientCheckpointing: boolean) =>
+      finish(options({ type: 'ppo-value' }, output, { adapter: { type: 'lora', rank: 4 }, gradientCheckpointing }))
+    const [kept, again] = [await adapted('adapted', false), await adapted('adapted-again', true)]
+    expect(again.steps.at(-1)!.loss).toBeCloseTo(kept.steps.at(-1)!.loss, 5)
+    expect(kept.summary.evaluation!.after.rewards!.margin!).toBeGreaterThan(0.1)
+    expect(readdirSync(join(folder, 'adapted'))).toContain('value-head.safetensors')
   })
 })
 
