@@ -1,5 +1,6 @@
 import { Argument, type Command } from 'commander'
 import { reproduceOptions } from '../reproduce/options.ts'
+import { markdown } from '../reproduce/tables.ts'
 import { Interrupted } from './errors.ts'
 import { addFlags, resolveOptions } from './flags.ts'
 import { listenForInterrupts } from './interrupt.ts'
@@ -17,7 +18,7 @@ export function configure(command: Command): void {
       progress.log('interrupted: stopping; press Ctrl-C again to exit at once'),
     )
     try {
-      const { markdown, reproduce } = await import('../reproduce/reproduce.ts') // loads libtorch
+      const { reproduce } = await import('../reproduce/reproduce.ts') // loads libtorch
       console.log(markdown(await reproduce(options, { progress, signal: interrupts.signal })))
     } catch (error) {
       if (!interrupts.signal.aborted) throw error

@@ -5,53 +5,102 @@ import type { Shaping } from './rows.ts'
 /** One way to train, of which the results are compared. */
 export interface Arm {
   name: string
-  /** The imitator of good and bad replies, or the model fine-tuned on its thumbs-up replies. */
+  /** The starting model, or that fine-tuned on the thumbs-up replies. */
   start: 'base' | 'sft'
   /** null: the start itself. */
   loss: LossOptions | null
   /** What is done to the feedback first. */
   rows?: Shaping
-  /** Width of the model; 256 where it is not given. */
-  width?: number
+  /** One of the world's sizes; its own where it is not given. */
+  size?: string
+  /** Multiplies the world's learning rate; the world's choice for the objective where it is not given. */
+  rate?: number
+  /** Where the arm stands in a figure of curves. */
+  at?: { line: string; x: number }
 }
 
 export interface Experiment {
   title: string
-  arms: readonly Arm[]
+  /** `sizes`: those of the world. */
+  arms(sizes: readonly string[]): readonly Arm[]
+  /** Arms of which the difference is reported, seed by seed: the first minus the second. */
+  differences?: readonly (readonly [string, string])[]
   /** What the paper (arXiv 2402.01306) found, by arm, as it reports it. */
   paper: { what: string; values: Readonly<Record<string, number>> }
-  /** What can and cannot be concluded at this size. */
-  remark: string
+  /** What to know of how it is done. */
+  note?: string
+  /** Title of the x axis, where its figure has curves. */
+  axis?: string
+  /** Compared on a validation part, to choose learning rates by. */
+  tuning?: boolean
 }
 
 const kto: LossOptions = { type: 'kto', beta: 0.1, desirableWeight: 'auto', undesirableWeight: 'auto' }
 const dpo: LossOptions = { type: 'dpo', beta: 0.1 }
-// Control texts of the demo's own vocabulary, which no prompt or reply of it holds in this place.
-const csft: LossOptions = { type: 'csft', desirableControl: ' Thanks!', undesirableControl: ' Hey!' }
 
 const methods: Record<string, LossOptions> = {
   SFT: { type: 'sft' },
-  CSFT: csft,
+  CSFT: { type: 'csft' },
   DPO: dpo,
   SLiC: { type: 'slic' },
   PPO: { type: 'ppo' },
   KTO: kto,
 }
-const small = 'The world is a shop of 40 products, the model has two million parameters and the judge knows the truth.'
 
+const rates = [0.3, 1, 3, 10, 30]
 const shares = [1, 0.5, 0.25, 0.1, 0.05, 0.01]
-const noise = [0, 0.1, 0.2, 0.3, 0.4]
+const wrong = [0, 0.1, 0.2, 0.3, 0.4]
+const percent = (share: number) => `${Math.round(100 * share)} %`
 
-/** Experiments of the paper, at a size that a processor does in minutes. */
-export const experiments = {
+/** The same feedback for both, as each can use it. */
+function ktoAndDpo(name: string, rows: Shaping | undefined, x?: number): Arm[] {
+  return Object.entries({ KTO: kto, DPO: dpo }).map(([method, loss]) => ({
+    name: `${method}, ${name}`,
+    start: 'base',
+    loss,
+    ...(rows && { rows }),
+    ...(x !== undefined && { at: { line: method, x } }),
+  }))
+}
+
+const against = (names: readonly string[]) => names.map((name) => [`KTO, ${name}`, `DPO, ${name}`] as const)
+
+/** Experiments of the paper. */
+export const experiments: Record<ExperimentName, Experiment> = {
+  'learning-rates': {
+    title: 'Learning rates',
+    tuning: true,
+    axis: 'learning rate, relative',
+    arms: () =>
+      Object.entries(methods).flatMap(([name, loss]) =>
+        rates.map(
+          (rate): Arm => ({
+            name: `${name}, ${rate} x`,
+            start: 'base',
+            loss,
+            rate,
+            at: { line: name, x: rate },
+          }),
+        ),
+      ),
+    paper: { what: 'not reported', values: {} },
+    note: 'On questions and feedback of a validation part, which no other experiment sees.',
+  },
   methods: {
     title: 'Methods, with and without SFT first',
-    arms: [
+    arms: () => [
       { name: 'base', start: 'base', loss: null },
       ...Object.entries(methods).map(([name, loss]): Arm => ({ name, start: 'base', loss })),
       ...Object.entries(methods)
         .slice(1)
         .map(([name, loss]): Arm => ({ name: `SFT+${name}`, start: 'sft', loss })),
+    ],
+    differences: [
+      ['KTO', 'DPO'],
+      ['KTO', 'SFT'],
+      ['SFT+KTO', 'SFT+DPO'],
+      ['SFT+KTO', 'KTO'],
+      ['SFT+DPO', 'DPO'],
     ],
     paper: {
       what: 'wins of 512 against the SFT target, Llama-7B, by GPT-4',
@@ -68,53 +117,65 @@ export const experiments = {
         'SFT+KTO': 0.48,
       },
     },
-    remark: `${small} It shows whether the objectives do what they claim on replies of the model's own; it cannot show how they rank at 7B and more.`,
   },
   'one-y-per-x': {
     title: 'One reply a prompt',
-    arms: [
+    arms: () => [
       { name: 'KTO, all replies', start: 'base', loss: kto },
       { name: 'KTO, one y per x', start: 'base', loss: kto, rows: { onePerPrompt: true } },
       { name: 'DPO, all pairs', start: 'base', loss: dpo },
+    ],
+    differences: [
+      ['KTO, one y per x', 'KTO, all replies'],
+      ['KTO, one y per x', 'DPO, all pairs'],
     ],
     paper: {
       what: 'win rate against the SFT target, Mistral-7B on OpenAssistant',
       values: { 'KTO, all replies': 0.652, 'KTO, one y per x': 0.631, 'DPO, all pairs': 0.6 },
     },
-    remark: `${small} Here one reply a prompt is half of the rows; in the paper it was 28 %.`,
   },
   imbalance: {
     title: 'Fewer thumbs up',
-    arms: shares.map(
-      (share): Arm => ({ name: `${100 * share} %`, start: 'base', loss: kto, rows: { keepDesirable: share } }),
-    ),
+    axis: 'thumbs up kept, %',
+    arms: () =>
+      shares.flatMap((share) =>
+        ktoAndDpo(percent(share), share === 1 ? undefined : { keepDesirable: share }, 100 * share),
+      ),
+    differences: against(shares.map(percent)),
     paper: {
       what: 'wins against the SFT target, Llama-7B, by share of desirable rows kept',
-      values: { '100 %': 0.453, '50 %': 0.402, '25 %': 0.398, '10 %': 0.328, '5 %': 0.344, '1 %': 0.285 },
+      values: {
+        'KTO, 100 %': 0.453,
+        'KTO, 50 %': 0.402,
+        'KTO, 25 %': 0.398,
+        'KTO, 10 %': 0.328,
+        'KTO, 5 %': 0.344,
+        'KTO, 1 %': 0.285,
+      },
     },
-    remark: `${small} Weights are balanced as Equation 8 advises, in the paper as here.`,
+    note: 'Weights are balanced as Equation 8 advises, in the paper as here. DPO has the pairs that are left.',
   },
   noise: {
     title: 'Wrong thumbs',
-    arms: noise.flatMap((share): Arm[] => [
-      { name: `KTO, ${100 * share} % wrong`, start: 'base', loss: kto, rows: { wrong: share } },
-      { name: `DPO, ${100 * share} % wrong`, start: 'base', loss: dpo, rows: { wrong: share } },
-    ]),
+    axis: 'thumbs that are wrong, %',
+    arms: () =>
+      wrong.flatMap((share) =>
+        ktoAndDpo(`${percent(share)} wrong`, share === 0 ? undefined : { wrong: share }, 100 * share),
+      ),
+    differences: against(wrong.map((share) => `${percent(share)} wrong`)),
     paper: { what: 'no figure: Section 4.2 argues that KTO underfits noise that DPO fits', values: {} },
-    remark: `${small} A wrong thumb turns one row for KTO; a pair is formed from thumbs, so a share of pairs is turned and those with equal thumbs are lost.`,
+    note: 'A wrong thumb turns one row for KTO. DPO has the pairs of replies with unequal thumbs.',
   },
   contradictory: {
     title: 'People who disagree',
-    arms: [
-      { name: 'KTO', start: 'base', loss: kto, rows: { dissent: 0.35 } },
-      { name: 'DPO', start: 'base', loss: dpo, rows: { dissent: 0.35 } },
-    ],
+    arms: () => ktoAndDpo('35 % want the opposite', { dissent: 0.35 }),
+    differences: against(['35 % want the opposite']),
     paper: { what: "no figure: Theorem 4.3 says that KTO's optimum follows the majority", values: {} },
-    remark: `${small} Every reply is judged three times, by people of whom 35 % want the opposite.`,
+    note: 'Every reply is judged three times, by people of whom 35 % want the opposite.',
   },
   ablations: {
     title: "KTO's parts",
-    arms: [
+    arms: () => [
       { name: 'KTO', start: 'base', loss: kto },
       { name: 'no z0', start: 'base', loss: { ...kto, referencePoint: 'none' } },
       { name: 'concave v', start: 'base', loss: { ...kto, valueFunction: 'log-sigmoid' } },
@@ -122,23 +183,30 @@ export const experiments = {
       { name: 'Kahneman-Tversky v', start: 'base', loss: { ...kto, valueFunction: 'kahneman-tversky' } },
       { name: 'no reference', start: 'base', loss: { ...kto, referenceFree: true } },
     ],
+    differences: [
+      ['no z0', 'KTO'],
+      ['concave v', 'KTO'],
+      ['risk-neutral v', 'KTO'],
+      ['Kahneman-Tversky v', 'KTO'],
+      ['no reference', 'KTO'],
+    ],
     paper: {
-      what: 'GSM8K of Zephyr-SFT on UltraFeedback',
+      what: 'GSM8K of Zephyr-SFT on UltraFeedback (without a reference lambda_D was 1.75)',
       values: { KTO: 0.535, 'no z0': 0.495, 'concave v': 0.425, 'no reference': 0.475 },
     },
-    remark: `${small} The paper's measure is arithmetic, which this world has none of: only the order can be compared.`,
   },
   sizes: {
     title: 'Sizes of the model',
-    arms: [64, 128, 256].flatMap((width): Arm[] => [
-      { name: `base, width ${width}`, start: 'base', loss: null, width },
-      { name: `KTO, width ${width}`, start: 'base', loss: kto, width },
-      { name: `DPO, width ${width}`, start: 'base', loss: dpo, width },
-    ]),
+    arms: (sizes) =>
+      sizes.flatMap((size): Arm[] => [
+        { name: `base, ${size}`, start: 'base', loss: null, size },
+        { name: `KTO, ${size}`, start: 'base', loss: kto, size },
+        { name: `SFT+KTO, ${size}`, start: 'sft', loss: kto, size },
+        { name: `DPO, ${size}`, start: 'base', loss: dpo, size },
+      ]),
     paper: {
       what: 'no figure at such sizes: from 1.4B to 30B, the gain of alignment without SFT grows with size',
       values: {},
     },
-    remark: `${small} Widths of 64 to 256 are far below the sizes at which the paper sees KTO do without SFT.`,
   },
-} satisfies Record<ExperimentName, Experiment>
+}

@@ -1,45 +1,55 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Interval, meanInterval, wilson } from '../evaluate/interval.ts'
+import { type Interval, meanInterval } from '../evaluate/interval.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { setThreads } from '../tensor/engine.ts'
-import type { Progress } from '../train/run.ts'
-import { type Experiment, experiments } from './experiments.ts'
+import type { Hooks } from './cells.ts'
+import { type Arm, type Experiment, experiments } from './experiments.ts'
+import { writeFigure } from './figure.ts'
+import { Files } from './files.ts'
 import { type ExperimentName, experimentNames, type ResolvedReproduceOptions } from './options.ts'
-import { World } from './world.ts'
+import { Shop } from './shop.ts'
+import { markdown } from './tables.ts'
+import type { Measured, World } from './world.ts'
 
 export interface ArmResult extends Interval {
   name: string
-  /** Thumbs up of replies to unseen questions: mean over seeds. */
-  share: number
+  /** What the world measures: mean over seeds. */
+  value: number
   seeds: number[]
-  /** Rows, or pairs, it was trained on with the first seed. */
+  /** Rows it was trained on with the first seed. */
   rows: number
   /** The paper's figure; null where it has none. */
   paper: number | null
+  at?: Arm['at']
+}
+
+/** Of two arms, the first minus the second, by pairs of equal seeds (or of equal questions, with one seed). */
+export interface Difference extends Interval {
+  first: string
+  second: string
+  mean: number
 }
 
 export interface ExperimentResult {
   name: ExperimentName
   title: string
+  measure: string
+  seeds: number
   arms: ArmResult[]
+  differences: Difference[]
   paper: string
   remark: string
+  axis?: string
 }
 
-/** Runs experiments and writes their tables: results.json and results.md in the output folder, after every experiment. */
-export async function reproduce(
-  options: ResolvedReproduceOptions,
-  hooks: { progress: Progress; signal?: AbortSignal },
-): Promise<ExperimentResult[]> {
+/** Runs experiments and writes their tables and figures into the output folder, after every experiment: results.json, results.md, <name>.svg and <name>.png. */
+export async function reproduce(options: ResolvedReproduceOptions, hooks: Hooks): Promise<ExperimentResult[]> {
   setThreads(options.threads ?? null)
-  const { quick, output } = options
-  const size = quick
-    ? { mixtureRows: 8000, prompts: 768, questions: 200 }
-    : { mixtureRows: 8000, prompts: 2048, questions: 400 }
-  const seeds = Array.from({ length: options.seeds ?? (quick ? 1 : 3) }, (_, seed) => seed)
+  const { output } = options
+  const seeds = Array.from({ length: options.seeds ?? (options.quick ? 1 : 5) }, (_, seed) => seed)
   mkdirSync(output, { recursive: true })
-  const world = new World(output, size, hooks)
+  const world = await worldOf(options, hooks)
   const names = options.experiment === 'all' ? experimentNames : [options.experiment]
   const results: ExperimentResult[] = []
   for (const name of names) {
@@ -47,8 +57,18 @@ export async function reproduce(
     results.push(await run(name, experiments[name], world, seeds))
     writeFileAtomic(join(output, 'results.json'), `${JSON.stringify(results, null, 2)}\n`)
     writeFileAtomic(join(output, 'results.md'), markdown(results))
+    await writeFigure(results.at(-1)!, output)
   }
   return results
+}
+
+async function worldOf(options: ResolvedReproduceOptions, hooks: Hooks): Promise<World> {
+  const { quick, output, model, data } = options
+  if (model && data) return await Files.open({ ...options, model, data }, hooks)
+  const size = quick
+    ? { mixtureRows: 8000, prompts: 512, epochs: 1, questions: 400 }
+    : { mixtureRows: 8000, prompts: 768, epochs: 1, questions: 600 }
+  return new Shop(output, size, hooks)
 }
 
 async function run(
@@ -57,51 +77,50 @@ async function run(
   world: World,
   seeds: readonly number[],
 ): Promise<ExperimentResult> {
-  const arms: ArmResult[] = []
-  for (const arm of experiment.arms) {
-    const measured = []
-    for (const seed of seeds) measured.push(await world.measure(arm, seed))
-    const shares = measured.map(({ successes, total }) => successes / total)
-    arms.push({
-      name: arm.name,
-      ...summary(measured),
-      seeds: shares,
-      rows: measured[0]!.rows,
-      paper: experiment.paper.values[arm.name] ?? null,
-    })
+  const arms = experiment.arms(world.sizes)
+  const measured = new Map(arms.map((arm) => [arm.name, [] as Measured[]]))
+  const part = experiment.tuning ? 'validation' : 'test'
+  for (const seed of experiment.tuning ? seeds.slice(0, 2) : seeds)
+    for (const arm of arms) measured.get(arm.name)!.push(await world.measured(arm, seed, part))
+  return {
+    name,
+    title: experiment.title,
+    measure: world.measure,
+    seeds: measured.get(arms[0]!.name)!.length,
+    arms: arms.map((arm) => armResult(arm, measured.get(arm.name)!, experiment)),
+    differences: (experiment.differences ?? []).flatMap(([first, second]) => {
+      const difference = differenceOf(measured.get(first)!, measured.get(second)!)
+      return difference ? [{ first, second, ...difference }] : []
+    }),
+    paper: experiment.paper.what,
+    remark: [experiment.note, world.remark].filter(Boolean).join(' '),
+    ...(experiment.axis !== undefined && { axis: experiment.axis }),
   }
-  return { name, title: experiment.title, arms, paper: experiment.paper.what, remark: experiment.remark }
 }
 
-/** One seed: Wilson's interval over questions. More: Student's over seeds, which holds what differs from training to training. */
-function summary(measured: readonly { successes: number; total: number }[]): Interval & { share: number } {
-  const [only] = measured
-  if (measured.length === 1) {
-    const { share, low, high } = wilson(only!.successes, only!.total)
-    return { share, low, high }
+/** One seed: the measure's own interval. More: Student's over seeds, which holds what differs from training to training. */
+function armResult({ name, at }: Arm, measured: readonly Measured[], { paper }: Experiment): ArmResult {
+  const values = measured.map(({ value }) => value)
+  const { mean, low, high } = meanInterval(values)
+  const interval = measured.length === 1 ? measured[0]! : { low: Math.max(0, low), high: Math.min(1, high) }
+  return {
+    name,
+    value: mean,
+    low: interval.low,
+    high: interval.high,
+    seeds: values,
+    rows: measured[0]!.rows,
+    paper: paper.values[name] ?? null,
+    ...(at && { at }),
   }
-  const { mean, low, high } = meanInterval(measured.map(({ successes, total }) => successes / total))
-  return { share: mean, low: Math.max(0, low), high: Math.min(1, high) }
 }
 
-/** Tables for people. */
-export function markdown(results: readonly ExperimentResult[]): string {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`
-  return results
-    .map(({ title, arms, paper, remark }) =>
-      [
-        `## ${title}`,
-        '',
-        '| | thumbs up | 95 % interval | rows | paper |',
-        '|---|---|---|---|---|',
-        ...arms.map(
-          ({ name, share, low, high, rows, paper: figure }) =>
-            `| ${name} | ${percent(share)} | ${percent(low)} to ${percent(high)} | ${rows || '-'} | ${figure === null ? '-' : figure} |`,
-        ),
-        '',
-        `Paper: ${paper}. ${remark}`,
-        '',
-      ].join('\n'),
-    )
-    .join('\n')
+/** null where one seed does not say how questions differ. */
+export function differenceOf(
+  first: readonly Measured[],
+  second: readonly Measured[],
+): (Interval & { mean: number }) | null {
+  if (first.length > 1) return meanInterval(first.map(({ value }, i) => value - second[i]!.value))
+  const [one, other] = [first[0]!.points, second[0]!.points]
+  return one && other ? meanInterval(one.map((point, i) => point - other[i]!)) : null
 }

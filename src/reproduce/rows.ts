@@ -1,10 +1,20 @@
 import { Random } from '../data/random.ts'
+import type { FeedbackRow, Message } from '../data/types.ts'
 
 /** A judged reply. */
 export interface Judged {
-  prompt: string
-  completion: string
+  prompt: string | Message[]
+  completion: string | Message[]
   label: boolean
+  tools?: FeedbackRow['tools']
+}
+
+/** The two replies of a comparison. */
+export interface Pair {
+  prompt: Judged['prompt']
+  chosen: Judged['completion']
+  rejected: Judged['completion']
+  tools?: FeedbackRow['tools']
 }
 
 /** What an experiment does to feedback. */
@@ -31,7 +41,7 @@ export function shaped(
   if (wrong !== undefined) result = result.map((row) => turned(row, wrong, random))
   if (onePerPrompt) {
     const order = random.permutation(result.length)
-    result = [...new Map([...order].map((i) => [result[i]!.prompt, result[i]!])).values()]
+    result = [...new Map([...order].map((i) => [keyOf(result[i]!), result[i]!])).values()]
   }
   if (keepDesirable !== undefined) {
     const kept = Math.max(1, Math.round(keepDesirable * result.filter(({ label }) => label).length))
@@ -46,12 +56,27 @@ function turned(row: Judged, share: number, random: Random): Judged {
 }
 
 /** Chosen and rejected replies of one prompt, for objectives of pairs: as many as there are thumbs up and thumbs down to put together. */
-export function paired(rows: readonly Judged[]): { prompt: string; chosen: string; rejected: string }[] {
-  const byPrompt = new Map<string, Judged[]>()
-  for (const row of rows) byPrompt.set(row.prompt, [...(byPrompt.get(row.prompt) ?? []), row])
-  return [...byPrompt].flatMap(([prompt, replies]) => {
+export function paired(rows: readonly Judged[]): Pair[] {
+  return [...byPrompt(rows).values()].flatMap((replies) => {
     const of = (label: boolean) => replies.filter((reply) => reply.label === label).map(({ completion }) => completion)
     const [ups, downs] = [of(true), of(false)]
-    return ups.slice(0, downs.length).map((chosen, i) => ({ prompt, chosen, rejected: downs[i]! }))
+    const { prompt, tools } = replies[0]!
+    return ups
+      .slice(0, downs.length)
+      .map((chosen, i) => ({ prompt, chosen, rejected: downs[i]!, ...(tools && { tools }) }))
   })
+}
+
+export function byPrompt<R extends Pick<Judged, 'prompt'>>(rows: readonly R[]): Map<string, R[]> {
+  const groups = new Map<string, R[]>()
+  for (const row of rows) {
+    const known = groups.get(keyOf(row))
+    if (known) known.push(row)
+    else groups.set(keyOf(row), [row])
+  }
+  return groups
+}
+
+function keyOf({ prompt }: Pick<Judged, 'prompt'>): string {
+  return JSON.stringify(prompt)
 }

@@ -1,0 +1,91 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { reproduceOptions } from '../../src/reproduce/options.ts'
+import { reproduce } from '../../src/reproduce/reproduce.ts'
+import { writeTinyModel } from '../tiny-model.ts'
+
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'prospect-reproduce-'))
+  writeTinyModel(join(folder, 'model'))
+  const rows = Array.from({ length: 80 }, (_, i) => ({
+    prompt: `q${i >> 1}`,
+    completion: i % 2 ? 'aaaa' : 'zzzz',
+    label: i % 2 === 1,
+  }))
+  writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const training = 'precision: float32\nbatch_size: 8\nepochs: 2\noptimizer:\n  learning_rate: 0.003\n'
+  writeFileSync(join(folder, 'training.yaml'), training)
+})
+afterAll(() => rmSync(folder, { recursive: true }))
+
+async function run(experiment: string, more: object = {}) {
+  const trained: string[] = []
+  const progress = {
+    start: (_: number, name: string) => {
+      trained.push(name)
+      return { update: () => {}, stop: () => {} }
+    },
+    log: () => {},
+  }
+  const options = reproduceOptions.parse({
+    ...{ experiment, seeds: 2, output: join(folder, 'out'), threads: 1 },
+    ...{ model: join(folder, 'model'), data: join(folder, 'rows.jsonl'), training: join(folder, 'training.yaml') },
+    ...more,
+  })
+  return { results: await reproduce(options, { progress }), trained }
+}
+
+test("an experiment on the user's files: arms learn to tell thumbs apart, and what is done is not done again", async () => {
+  const { results, trained } = await run('one-y-per-x')
+  const [result] = results
+  expect(result!.measure).toBe('area under the ROC curve')
+  for (const { value, seeds } of result!.arms) {
+    expect(value).toBeGreaterThan(0.9)
+    expect(seeds).toHaveLength(2)
+  }
+  // 40 prompts, of which 8 are held out: 64 rows, 32 of one y per x, and 32 pairs.
+  expect(result!.arms.map(({ rows }) => rows)).toEqual([64, 32, 64])
+  expect(trained).toContain('KTO, all replies')
+  for (const ending of ['svg', 'png']) expect(existsSync(join(folder, `out/one-y-per-x.${ending}`))).toBe(true)
+  expect(readFileSync(join(folder, 'out/one-y-per-x.svg'), 'utf8')).toContain('paper: win rate')
+
+  const again = await run('one-y-per-x')
+  expect(again.trained).toEqual([])
+  expect(again.results).toEqual(results)
+})
+
+test('with a judge, replies are compared with the thumbs-up ones; arms with the same settings are shared between experiments', async () => {
+  const judge = join(folder, 'judge.mjs')
+  writeFileSync(
+    judge,
+    'export default ({ completion }) => completion.split("a").length - completion.split("z").length\n',
+  )
+  const given = { judge, maxTokens: 4, seeds: 1 }
+  const { results } = await run('contradictory', given)
+  const [kto, dpo] = results[0]!.arms
+  expect(kto!.rows).toBe(3 * 64)
+  expect(kto!.low).toBeLessThanOrEqual(kto!.value)
+  expect(dpo!.high).toBeLessThanOrEqual(1)
+
+  await run('one-y-per-x', given)
+  const { trained } = await run('noise', given) // without wrong thumbs it is KTO and DPO as there
+  expect(trained).not.toContain('KTO, 0 % wrong')
+  expect(trained).toContain('KTO, 10 % wrong')
+})
+
+test('sizes are the models that are given', async () => {
+  writeTinyModel(join(folder, 'other'), 1)
+  const { results } = await run('sizes', { model: [join(folder, 'model'), join(folder, 'other')], seeds: 1 })
+  const arms = Object.fromEntries(results[0]!.arms.map(({ name, value }) => [name, value]))
+  expect(Object.keys(arms)).toContain('SFT+KTO, other')
+  expect(arms['base, other']).toBe(0.5)
+  expect(arms['KTO, other']).toBeGreaterThan(0.9)
+})
+
+test('a model without data is refused', () => {
+  expect(reproduceOptions.safeParse({ model: 'm' }).error!.message).toContain('--model and --data go together')
+  expect(reproduceOptions.safeParse({ judge: 'exact' }).error!.message).toContain('for your own --model')
+})
