@@ -8,12 +8,13 @@ import { labelWeights, signs } from './weights.ts'
 /**
  * BCO, Eq. 9 of arXiv 2404.04656: -log sigmoid(+-(beta r - delta)), + for a desirable and - for an undesirable completion, where delta is the running mean
  * of the rewards of all rows so far. It is the mean over the steps before this one, since the rewards of a step are only known after its
- * passes, and must not depend on how they are cut. A density ratio of prompts (its Eq. 11) goes into the rows' own weights.
+ * passes, and must not depend on how they are cut. Where the two kinds of rows have different prompts, thumbs-down rows may be weighted by the density ratio
+ * of their prompts (its Eq. 11).
  */
 export function bco(settings: Settings): Objective {
   return {
     name: 'bco',
-    needs: { labels: true, pairs: false, reference: true, mismatched: false, tokens: false },
+    needs: { labels: true, pairs: false, reference: true, mismatched: false, tokens: false, ...density(settings) },
     averagedOver: 'rows',
     losses(rows, referencePoint) {
       const z = logRatios(rows).sub(referencePoint!.value).mul(signs(rows.desirable)).mul(settings.beta)
@@ -31,4 +32,8 @@ export function bco(settings: Settings): Objective {
       return { mean: sum / total, count: total }
     },
   }
+}
+
+function density({ densityRatio, densityRatioLow: low, densityRatioHigh: high, densityRatioSample: sample }: Settings) {
+  return densityRatio ? { density: { low, high, sample } } : {}
 }

@@ -1,4 +1,5 @@
 import type { Tensor } from '../tensor/tensor.ts'
+import type { DensityOptions } from './density-ratio.ts'
 
 /** What an objective sees of some rows of the batch. Log-probabilities are sums over completion tokens. */
 export interface Rows {
@@ -79,6 +80,8 @@ export interface Needs {
   tokens: boolean
   /** A value head, learnt beside the policy: what the state before each token is worth. Asks for `tokens` as well. */
   values?: boolean
+  /** Weights for thumbs-down rows by the density ratio of their prompts. */
+  density?: DensityOptions
   /** Texts put between prompt and completion, by label: the completion is learnt as conditioned on them. */
   control?: { desirable: string; undesirable: string }
 }

@@ -103,7 +103,15 @@ export const objectives = {
   },
   bco: {
     summary: 'binary classifier optimisation, with a running mean of rewards',
-    options: ['beta', 'desirableWeight', 'undesirableWeight'],
+    options: [
+      'beta',
+      'desirableWeight',
+      'undesirableWeight',
+      'densityRatio',
+      'densityRatioLow',
+      'densityRatioHigh',
+      'densityRatioSample',
+    ],
     defaults: { beta: 0.1 },
     load: async () => (await import('./bco.ts')).bco,
   },

@@ -32,7 +32,7 @@ export class RunDirectory {
 
   /** Takes back what `create` made, for a run that ended before its first step. What else is in the directory stays. */
   discard(): void {
-    for (const file of [this.configFile, this.dataFile]) rmSync(file, { force: true })
+    for (const file of [this.configFile, this.dataFile, this.densityFile]) rmSync(file, { force: true })
     if (readdirSync(this.path).length === 0) rmdirSync(this.path)
   }
 
@@ -41,6 +41,10 @@ export class RunDirectory {
   }
   get dataFile(): string {
     return join(this.path, 'data.json')
+  }
+  /** Weights of thumbs-down rows by their prompts, where the objective has them. */
+  get densityFile(): string {
+    return join(this.path, 'density-ratio.safetensors')
   }
   get checkpoints(): string {
     return join(this.path, 'checkpoints')

@@ -16,6 +16,7 @@ import type { Dtype } from '../tensor/tensor.ts'
 import type { ReferenceLogps } from './batches.ts'
 import { latestCheckpoint, restoreCheckpoint } from './checkpoint.ts'
 import { Critic } from './critic.ts'
+import { weightedByDensity } from './density.ts'
 import type { HeldOut } from './evaluation.ts'
 import { LiveReference } from './live-reference.ts'
 import { AdamW } from './optimizer.ts'
@@ -74,6 +75,7 @@ export async function openSession(
     const hooks = { signal, progress }
     const { decoder, reference } = await withReference(options, objective, model, modelHash, data, hooks)
     const referenceCopy = live ? await loadReferenceCopy(options, model, decoder, hooks) : null
+    const rows = await weightedRows(options, objective, data, decoder, directory, hooks)
     const optimizer = new AdamW(decoder.trainable, options.optimizer)
     const critic = objective.needs.values
       ? new Critic(decoder.config.hiddenSize, options.seed, options.optimizer)
@@ -85,7 +87,7 @@ export async function openSession(
     const objectiveState = restored?.objectiveState ?? objective.initialState ?? {}
     const passes = { compute, microBatchTokens, gradientCheckpointing, seed }
     const trainer = { decoder, objective, objectiveState, optimizer, critic, ...passes }
-    const { heldOut: examples, heldOutPlan: plan } = data
+    const { heldOut: examples, heldOutPlan: plan } = rows
     const liveReference = referenceCopy && new LiveReference(referenceCopy, trainer, options.referenceSync)
     if (checkpoint) liveReference?.restore(checkpoint.folder)
     const heldOut = plan && { examples, plan, reference: reference?.heldOut ?? null }
@@ -95,7 +97,7 @@ export async function openSession(
       model,
       source,
       tokenizer,
-      data,
+      data: rows,
       trainer,
       reference: reference?.train ?? null,
       liveReference,
@@ -106,6 +108,20 @@ export async function openSession(
     if (resume === undefined && error === signal?.reason) directory.discard()
     throw error
   }
+}
+
+/** The rows with the weights that the objective gives them by their prompts, as the policy sees these before its first step. */
+async function weightedRows(
+  options: ResolvedTrainOptions,
+  { needs }: Objective,
+  data: PreparedData,
+  decoder: Decoder,
+  { densityFile }: RunDirectory,
+  hooks: Hooks,
+): Promise<PreparedData> {
+  if (!needs.density) return data
+  const embedder = { ...options, decoder, compute: computeType(options) }
+  return { ...data, ...(await weightedByDensity(data, needs.density, embedder, densityFile, hooks)) }
 }
 
 function computeType({ precision }: ResolvedTrainOptions): Dtype {
