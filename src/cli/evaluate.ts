@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { rewardsOptions, winRateOptions } from '../evaluate/options.ts'
+import { judgementsMade, type MadeResult } from '../evaluate/made.ts'
+import { judgementsOptions, rewardsOptions, winRateOptions } from '../evaluate/options.ts'
 import type { RewardReport } from '../evaluate/reward-report.ts'
 import type { Verdict } from '../evaluate/win-rate.ts'
 import type { WinRateReport } from '../evaluate/winrate.ts'
@@ -25,6 +26,15 @@ export function configure(command: Command): void {
     const options = resolveOptions(winrate, winRateOptions)
     const { evaluateWinRate } = await import('../evaluate/winrate.ts') // loads libtorch
     console.log(winRateText(await stoppable((hooks) => evaluateWinRate(options, hooks))))
+  })
+  const judgements = command
+    .command('judgements')
+    .summary('what judgements say that were made before, here or by HALOs')
+    .description('What judgements say that were made before, here or by HALOs, with intervals.')
+  addFlags(judgements, judgementsOptions)
+  judgements.addHelpText('after', '\nExample:\n  prospect evaluate judgements --judgements results.jsonl')
+  judgements.action(() => {
+    console.log(madeText(judgementsMade(resolveOptions(judgements, judgementsOptions).judgements)))
   })
   const rewards = command
     .command('rewards')
@@ -104,6 +114,21 @@ export function winRateText(report: WinRateReport): string {
     ...notes,
     `judgements: ${report.judgements}`,
   ].join('\n')
+}
+
+export function madeText(results: readonly MadeResult[]): string {
+  const titles = ['', 'judge', 'wins of all', '95 % interval', 'wins of decided', '95 % interval', 'p', 'verdict']
+  const rows = results.map(({ name, judge, total, wins, ties, undecided, winsOfAll, decided, signTest, verdict }) => [
+    name,
+    judge,
+    `${percent(winsOfAll.share)} (${wins} of ${total}; ${ties} ties, ${undecided} undecided)`,
+    range(winsOfAll),
+    percent(decided.share),
+    range(decided),
+    signTest.toPrecision(2),
+    verdictText(verdict),
+  ])
+  return alignedTable([titles.map((title) => colors.bold(title)), ...rows], new Array(titles.length).fill('left'))
 }
 
 export function rewardText(report: RewardReport, output: string): string {

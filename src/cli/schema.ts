@@ -1,6 +1,6 @@
 import { Argument, type Command } from 'commander'
 import { convertOptions, inspectOptions } from '../data/options.ts'
-import { rewardsOptions, winRateOptions } from '../evaluate/options.ts'
+import { judgementsOptions, rewardsOptions, winRateOptions } from '../evaluate/options.ts'
 import { exportOptions } from '../export/options.ts'
 import { generateOptions } from '../infer/options.ts'
 import { plotOptions } from '../plot/options.ts'
@@ -16,6 +16,7 @@ export const tables = {
   plot: plotOptions,
   export: exportOptions,
   'evaluate winrate': winRateOptions,
+  'evaluate judgements': judgementsOptions,
   'evaluate rewards': rewardsOptions,
   reproduce: reproduceOptions,
 }

@@ -88,6 +88,15 @@ export const winRateOptions = z.strictObject({
 export type WinRateOptions = z.input<typeof winRateOptions>
 export type ResolvedWinRateOptions = z.output<typeof winRateOptions>
 
+/** Every option of `prospect evaluate judgements`. */
+export const judgementsOptions = z.strictObject({
+  judgements: compared(
+    '--judgements <file>',
+    "JSONL file: judgements.jsonl of `prospect evaluate winrate`, or results of HALOs' compare.py",
+    path(),
+  ),
+})
+
 /** Every option of `prospect evaluate rewards`. */
 export const rewardsOptions = z
   .strictObject({

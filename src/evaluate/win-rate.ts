@@ -70,7 +70,7 @@ function meanPoints(comparisons: readonly Comparison[]): number {
 }
 
 /** Better or worse only where chance would give so uneven a split less than once in twenty. */
-function verdictOf({ wins, losses }: { wins: number; losses: number }, p: number): Verdict {
+export function verdictOf({ wins, losses }: { wins: number; losses: number }, p: number): Verdict {
   if (p >= 0.05) return 'no evidence'
   return wins > losses ? 'better' : 'worse'
 }

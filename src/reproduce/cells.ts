@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
@@ -50,6 +50,17 @@ export class Cells {
     const model = await make(path)
     writeFileAtomic(done, JSON.stringify(model))
     return model
+  }
+
+  /** A folder for what is needed until `work` ends; no two processes share one. */
+  async scratch<R>(work: (path: string) => Promise<R>): Promise<R> {
+    mkdirSync(this.folder, { recursive: true })
+    const path = mkdtempSync(join(this.folder, 'arm-'))
+    try {
+      return await work(path)
+    } finally {
+      rmSync(path, { recursive: true, force: true })
+    }
   }
 
   /** Trains with an objective, on the pairs in the rows where it needs pairs; returns the model's folder and the rows it saw. */

@@ -63,6 +63,24 @@ function ktoAndDpo(name: string, rows: Shaping | undefined, x?: number): Arm[] {
   }))
 }
 
+const partLosses: Record<string, LossOptions> = {
+  KTO: kto,
+  'no z0': { ...kto, referencePoint: 'none' },
+  'concave v': { ...kto, valueFunction: 'log-sigmoid' },
+  'risk-neutral v': { ...kto, valueFunction: 'identity' },
+  'Kahneman-Tversky v': { ...kto, valueFunction: 'kahneman-tversky' },
+}
+const partNames = Object.keys(partLosses).slice(1)
+
+function parts(ending: string, rate?: number): Arm[] {
+  return Object.entries(partLosses).map(([name, loss]) => ({
+    name: `${name}${ending}`,
+    start: 'base',
+    loss,
+    ...(rate !== undefined && { rate }),
+  }))
+}
+
 const against = (names: readonly string[]) => names.map((name) => [`KTO, ${name}`, `DPO, ${name}`] as const)
 
 /** Experiments of the paper. */
@@ -176,24 +194,19 @@ export const experiments: Record<ExperimentName, Experiment> = {
   ablations: {
     title: "KTO's parts",
     arms: () => [
-      { name: 'KTO', start: 'base', loss: kto },
-      { name: 'no z0', start: 'base', loss: { ...kto, referencePoint: 'none' } },
-      { name: 'concave v', start: 'base', loss: { ...kto, valueFunction: 'log-sigmoid' } },
-      { name: 'risk-neutral v', start: 'base', loss: { ...kto, valueFunction: 'identity' } },
-      { name: 'Kahneman-Tversky v', start: 'base', loss: { ...kto, valueFunction: 'kahneman-tversky' } },
+      ...parts(''),
       { name: 'no reference', start: 'base', loss: { ...kto, referenceFree: true } },
+      ...parts(', 10 x rate', 10),
     ],
     differences: [
-      ['no z0', 'KTO'],
-      ['concave v', 'KTO'],
-      ['risk-neutral v', 'KTO'],
-      ['Kahneman-Tversky v', 'KTO'],
-      ['no reference', 'KTO'],
+      ...[...partNames, 'no reference'].map((name) => [name, 'KTO'] as const),
+      ...partNames.map((name) => [`${name}, 10 x rate`, 'KTO, 10 x rate'] as const),
     ],
     paper: {
       what: 'GSM8K of Zephyr-SFT on UltraFeedback (without a reference lambda_D was 1.75)',
       values: { KTO: 0.535, 'no z0': 0.495, 'concave v': 0.425, 'no reference': 0.475 },
     },
+    note: 'At ten times the learning rate the policy moves so far that z0 and saturation count.',
   },
   sizes: {
     title: 'Sizes of the model',

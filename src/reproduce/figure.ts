@@ -32,7 +32,7 @@ function linesSpec(result: ExperimentResult): TopLevelSpec {
   ]
   const x = { type: 'quantitative', title: measure, axis: { format: '.0%' } } as const
   const scale = { domain: [here, ...(known(arms).length > 0 ? [theirs] : [])] }
-  const legend = { orient: 'bottom', columns: 1, labelLimit: 520, title: null } as const
+  const legend = { orient: 'bottom', columns: 1, labelLimit: 0, title: null } as const
   return {
     title,
     width: 420,
@@ -86,7 +86,7 @@ function curvesSpec(result: ExperimentResult, axis: string): TopLevelSpec {
       domain: lines,
       range: lines.map((line, i) => (line === theirs ? '#777777' : palette[i % palette.length]!)),
     },
-    legend: { orient: 'bottom', columns: ours.length > 3 ? 3 : 1, labelLimit: 520 },
+    legend: { orient: 'bottom', columns: ours.length > 3 ? 3 : 1, labelLimit: 0 },
   } as const
   const strokeDash = {
     condition: { test: `datum.line === ${JSON.stringify(theirs)}`, value: [5, 4] },

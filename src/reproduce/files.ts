@@ -78,13 +78,14 @@ export class Files implements World {
       const course = this.#course(rate, seed)
       const what = { model, train, course, seed, part }
       const from = start === 'base' ? model : await this.#sft(what)
-      const path = join(this.#cells.folder, 'arm')
-      const trained =
-        loss === null
-          ? { model: from, rows: 0 }
-          : await this.#cells.align({ name, model: from, loss }, shaped(train, rows, seed), course, path)
       const place = join(this.#cells.folder, 'measured', hashOf({ model, start, loss, rows, rate, seed, part, ...how }))
-      return { ...(await this.#compare(trained.model, model, heldOut, place, seed)), rows: trained.rows }
+      return this.#cells.scratch(async (path) => {
+        const trained =
+          loss === null
+            ? { model: from, rows: 0 }
+            : await this.#cells.align({ name, model: from, loss }, shaped(train, rows, seed), course, path)
+        return { ...(await this.#compare(trained.model, model, heldOut, place, seed)), rows: trained.rows }
+      })
     })
   }
 

@@ -86,14 +86,11 @@ export class Shop implements World {
       const feedback = await this.#feedback(base, size, drawn)
       const from = start === 'base' ? base : await this.#sft(base, feedback, size, drawn)
       if (loss === null) return { ...(await this.#thumbs(from, drawn, part)), rows: 0 }
-      const path = join(this.#cells.folder, 'arm')
-      const trained = await this.#cells.align(
-        { name, model: from, loss },
-        shaped(feedback, rows ?? {}, drawn),
-        course,
-        path,
-      )
-      return { ...(await this.#thumbs(trained.model, drawn, part)), rows: trained.rows }
+      return this.#cells.scratch(async (path) => {
+        const what = { name, model: from, loss }
+        const trained = await this.#cells.align(what, shaped(feedback, rows ?? {}, drawn), course, path)
+        return { ...(await this.#thumbs(trained.model, drawn, part)), rows: trained.rows }
+      })
     })
   }
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { finalAnswer } from '../../src/evaluate/judge.ts'
 import { defaultJudgePrompt, winnerIn } from '../../src/evaluate/judge-endpoint.ts'
 import type { Judgement } from '../../src/evaluate/judgement.ts'
+import { judgementsMade } from '../../src/evaluate/made.ts'
 import { type WinRateOptions, winRateOptions } from '../../src/evaluate/options.ts'
 import { evaluateWinRate } from '../../src/evaluate/winrate.ts'
 import { train } from '../../src/index.ts'
@@ -310,4 +311,28 @@ test('reads the samples of HALOs, and pairs files that are in another order', as
     /which no reply of the baseline answers/,
   )
   await server.close()
+})
+
+test("reads HALOs' results, and judgements of its own", async () => {
+  // The first row of assets/results.jsonl in the KTO authors' repository, lengths and config shortened: .027 in their table.
+  const halos = write('results.jsonl', [
+    {
+      ...{ total: 512, seed: 0, exp_name: 'archangel_unaligned_pythia1-4b', judge: 'gpt-4-0613' },
+      candidate: { name: 'policy', wins: 14, lengths: [1153] },
+      baseline: { name: 'chosen', wins: 484, lengths: [10] },
+    },
+  ])
+  const [unaligned] = judgementsMade(halos)
+  expect(unaligned).toMatchObject({ wins: 14, losses: 484, ties: 0, undecided: 14, verdict: 'worse' })
+  expect(unaligned!.winsOfAll.share).toBeCloseTo(0.027, 3)
+  expect(unaligned!.decided.total).toBe(498)
+
+  const server = await fakeEndpoint(verdict)
+  const report = await evaluate({ judge: server.url })
+  await server.close()
+  const [own] = judgementsMade(report.judgements)
+  expect(own).toMatchObject({ wins: report.wins, losses: report.losses, signTest: report.signTest })
+
+  const nonsense = write('nonsense.jsonl', [{ a: 1 }])
+  expect(() => judgementsMade(nonsense)).toThrow(/nonsense.jsonl:1: neither a judgement/)
 })

@@ -1,0 +1,108 @@
+import { readFileSync } from 'node:fs'
+import { DataError } from '../data/read.ts'
+import { type Proportion, wilson } from './interval.ts'
+import type { Judgement } from './judgement.ts'
+import { signTest } from './sign-test.ts'
+import { type Verdict, verdictOf } from './win-rate.ts'
+
+/** What judgements that were made before say about one candidate. */
+export interface MadeResult {
+  name: string
+  judge: string
+  total: number
+  wins: number
+  ties: number
+  losses: number
+  /** Judgements that named neither reply. */
+  undecided: number
+  /** Wins among all, as the KTO paper reports them, with Wilson's interval. */
+  winsOfAll: Proportion
+  /** Wins among those that are no ties and decided. */
+  decided: Proportion
+  signTest: number
+  verdict: Verdict
+}
+
+type Counts = Pick<MadeResult, 'name' | 'judge' | 'wins' | 'ties' | 'losses' | 'undecided'>
+
+/**
+ * Reads JSONL of judgements: those of `prospect evaluate winrate` (judgements.jsonl), counted by judge, or the results that HALOs' compare.py appends to, a line a
+ * model: `{"total", "exp_name", "judge", "candidate": {"name", "wins"}, "baseline": {"name", "wins"}}`.
+ */
+export function judgementsMade(file: string): MadeResult[] {
+  const lines = readFileSync(file, 'utf8').split('\n')
+  const counted: Counts[] = []
+  const own = new Map<string, Counts>()
+  for (const [i, line] of lines.entries()) {
+    if (line.trim() === '') continue
+    const row = parsed(line, { file, line: i + 1 })
+    if (isHalos(row)) counted.push(ofHalos(row))
+    else if (isOwn(row)) count(row, own)
+    else
+      throw new DataError(
+        { file, line: i + 1 },
+        `neither a judgement (key, judge, winner) nor a result of HALOs (total, candidate.wins, baseline.wins); it has ${Object.keys(row).join(', ')}`,
+      )
+  }
+  const all = [...counted, ...own.values()]
+  if (all.length === 0) throw new Error(`${file}: no judgements; the file is empty`)
+  return all.map(resultOf)
+}
+
+interface HalosResult {
+  total: number
+  exp_name?: string
+  judge?: string
+  candidate: { name?: string; wins: number }
+  baseline: { name?: string; wins: number }
+}
+
+function parsed(line: string, origin: { file: string; line: number }): object {
+  try {
+    const row: unknown = JSON.parse(line)
+    if (typeof row === 'object' && row !== null) return row
+  } catch (error) {
+    throw new DataError(origin, `not JSON: ${(error as Error).message}`)
+  }
+  throw new DataError(origin, `expected an object, got ${line.slice(0, 80)}`)
+}
+
+function isHalos(row: object): row is HalosResult {
+  const { total, candidate, baseline } = row as Partial<HalosResult>
+  return [total, candidate?.wins, baseline?.wins].every(Number.isInteger)
+}
+
+function isOwn(row: object): row is Judgement {
+  const { judge, winner } = row as Partial<Judgement>
+  return typeof judge === 'string' && ['candidate', 'baseline', 'tie', null].includes(winner as string | null)
+}
+
+function ofHalos({ total, exp_name: name, judge, candidate, baseline }: HalosResult): Counts {
+  const [wins, losses] = [candidate.wins, baseline.wins]
+  return {
+    name: name ?? candidate.name ?? 'candidate',
+    judge: judge ?? 'unknown',
+    ...{ wins, ties: 0, losses, undecided: total - wins - losses },
+  }
+}
+
+function count({ judge, winner }: Judgement, own: Map<string, Counts>): void {
+  const counts = own.get(judge) ?? { name: 'candidate', judge, wins: 0, ties: 0, losses: 0, undecided: 0 }
+  const field = winner === null ? 'undecided' : winner === 'tie' ? 'ties' : winner === 'candidate' ? 'wins' : 'losses'
+  counts[field]++
+  own.set(judge, counts)
+}
+
+function resultOf(counts: Counts): MadeResult {
+  const { wins, ties, losses, undecided } = counts
+  const p = signTest(wins, losses)
+  const total = wins + ties + losses + undecided
+  return {
+    ...counts,
+    total,
+    winsOfAll: wilson(wins, total),
+    decided: wilson(wins, wins + losses),
+    signTest: p,
+    verdict: verdictOf(counts, p),
+  }
+}
