@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import type { Template } from '@huggingface/jinja'
-import { compile, stripFunctions } from './jinja.ts'
+import { type CompiledTemplate, compile } from './jinja.ts'
 import type { Message } from './types.ts'
 
 /** A function that a model may call, as the OpenAI API and Hugging Face's templates describe it. */
@@ -21,7 +20,7 @@ export interface TemplateOptions {
 /** A model's chat templates by name. */
 export class ChatTemplates {
   readonly #sources: ReadonlyMap<string, string>
-  readonly #compiled = new Map<string, Template>()
+  readonly #compiled = new Map<string, CompiledTemplate>()
   /** The text of special tokens by name, as `bos_token`. */
   readonly #tokens: Record<string, string>
 
@@ -43,7 +42,6 @@ export class ChatTemplates {
   render(messages: readonly Message[], options: TemplateOptions = {}): string {
     const { addGenerationPrompt = false, tools, variables } = options
     return this.#template(options).render({
-      ...stripFunctions,
       ...this.#tokens,
       ...variables,
       messages: [...messages],
@@ -53,7 +51,7 @@ export class ChatTemplates {
     })
   }
 
-  #template({ tools, template }: TemplateOptions): Template {
+  #template({ tools, template }: TemplateOptions): CompiledTemplate {
     const name = template ?? (tools && this.#sources.has('tool_use') ? 'tool_use' : 'default')
     const source = this.#sources.get(name) ?? (template === undefined ? this.main : null)
     if (source === null) throw new Error(this.#missing(template))

@@ -1,5 +1,6 @@
 import * as library from '@huggingface/tokenizers'
 import { CharacterMap } from './precompiled.ts'
+import { type Cutters, wordEncoder } from './word-encoder.ts'
 
 // Its declarations name these classes in a way that TypeScript's own resolution for Node does not follow.
 const {
@@ -84,15 +85,13 @@ const matching = (pattern: RegExp) => ({ pre_tokenize_text: (text: string) => te
 
 /** The same words, and their bytes from a table: most of the time of encoding is spent here. */
 function byteLevelCorrection(part: object): object {
-  const { add_prefix_space: prefix, use_regex: split } = part as unknown as {
-    add_prefix_space: boolean
-    use_regex: boolean
-  }
-  const pre_tokenize_text = (text: string) => {
-    const whole = prefix && !text.startsWith(' ') ? ` ${text}` : text
-    return split ? (whole.match(gpt2Words) ?? []).map(byteCharacters) : [byteCharacters(whole)]
-  }
-  return { pre_tokenize_text }
+  return { pre_tokenize_text: (text: string) => byteLevelWords(part, text).map(byteCharacters) }
+}
+
+function byteLevelWords(part: object, text: string): readonly string[] {
+  const { add_prefix_space: prefix, use_regex: split } = part as { add_prefix_space?: boolean; use_regex?: boolean }
+  const whole = prefix && !text.startsWith(' ') ? ` ${text}` : text
+  return split ? (whole.match(gpt2Words) ?? []) : [whole]
 }
 
 /** GPT-2's printable stand-in for each byte: itself where it is printable, else one from U+0100 on. */
@@ -129,9 +128,21 @@ function splitCorrection(part: object): object {
       return {
         pre_tokenize_text: (text: string) => text.split(new RegExp(`((?:${pattern.source})+)`, 'u')).filter(Boolean),
       }
+    case 'isolated':
+      return { pre_tokenize_text: (text: string) => isolated(text, pattern) }
     default:
       return {}
   }
+}
+
+/** Matches and what is between them. Most patterns leave nothing between: then the matches are all, and found twice as fast. */
+function isolated(text: string, pattern: RegExp): readonly string[] {
+  const matches = text.match(pattern) ?? []
+  let covered = 0
+  for (const match of matches) covered += match.length
+  if (covered === text.length) return matches.filter(Boolean)
+  const places = Array.from(text.matchAll(pattern), ({ index, 0: match }) => [index, index + match.length])
+  return cut(text, places.flat())
 }
 
 const startsOf = (text: string, pattern: RegExp) => Array.from(text.matchAll(pattern), ({ index }) => index)
@@ -176,6 +187,23 @@ interface BpeInternals {
   ignore_merges: boolean
   end_of_word_suffix: string | null
   continuing_subword_suffix: string | null
+}
+
+/** Ids of texts without special tokens around them. */
+export function plainEncoder(core: TokenizerCore): (text: string) => Int32Array {
+  const slow = (text: string) => Int32Array.from(core.encode(text, { add_special_tokens: false }).ids)
+  return wordEncoder(core, { byteLevel: byteLevelWords, characters: byteCharacters, between: betweenOf(core) }) ?? slow
+}
+
+function betweenOf({ model }: TokenizerCore): Cutters['between'] {
+  if (!(model instanceof BPE!)) return null
+  const { config, ignore_merges, end_of_word_suffix, continuing_subword_suffix } = model as unknown as BpeInternals
+  if (ignore_merges || end_of_word_suffix || continuing_subword_suffix) return null
+  let pairs: ReadonlySet<number> | undefined
+  return (text) => {
+    pairs ??= innerPairs(config.merges)
+    return cutBetween(text, pairs)
+  }
 }
 
 /** The same ids, sooner: words are remembered, and where the pre-tokenizer leaves long texts whole, they are cut. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ChatTemplates, readTemplates, type TemplateOptions } from './chat-template.ts'
-import { createCore, type TokenizerCore } from './tokenizer-core.ts'
+import { createCore, plainEncoder, type TokenizerCore } from './tokenizer-core.ts'
 import type { Message } from './types.ts'
 
 /** A model's tokenizer and chat template, from its Hugging Face folder. */
@@ -56,13 +56,14 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
   const config = merged(folder, 'special_tokens_map.json', 'tokenizer_config.json')
   const generation = merged(folder, 'config.json', 'generation_config.json')
   const core = readCore(file, definition, config)
-  const encode = (text: string, special: boolean) => core.encode(text, { add_special_tokens: special }).ids
-  const encodeContinuation = continuationOf(core)
+  const encode = plainEncoder(core)
+  const encodeWithSpecial = (text: string) => Int32Array.from(core.encode(text, { add_special_tokens: true }).ids)
+  const encodeContinuation = continuationOf(core, encode)
   const named = (key: string) => {
     const token = tokenText(config[key])
     return token === null ? null : (core.token_to_id(token) ?? null)
   }
-  const around = encode('', true) // what the tokenizer adds to an empty text
+  const around = encodeWithSpecial('') // what the tokenizer adds to an empty text
   const bosToken = named('bos_token')
   const bos = around.length > 0 && around[0] === bosToken ? bosToken : null
   const eos = named('eos_token') ?? idsOf(generation.eos_token_id)[0] ?? null
@@ -71,7 +72,7 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
   const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])]
   return {
     encode: (text, { special = false, continues = false } = {}) =>
-      Int32Array.from(continues ? encodeContinuation(text) : encode(text, special)),
+      continues ? encodeContinuation(text) : special ? encodeWithSpecial(text) : encode(text),
     decode(ids, { skipSpecial = false } = {}) {
       if (ids.length === 0) return ''
       return core.decode(Array.from(ids), { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false })
@@ -101,15 +102,14 @@ function readCore(file: string, definition: Json, config: Json): TokenizerCore {
  * Encodes a text as it would be encoded behind another one. Only SentencePiece's tokenizers, which begin every text with a space ("\u2581"),
  * need care: the text is put behind a line feed, which merges with nothing in them, and the line feed's tokens are taken off again.
  */
-function continuationOf(core: TokenizerCore): (text: string) => number[] {
-  const encode = (text: string): number[] => core.encode(text, { add_special_tokens: false }).ids
+function continuationOf(core: TokenizerCore, encode: (text: string) => Int32Array): (text: string) => Int32Array {
   const first = encode('a')[0]
   const beginsWithSpace = first !== undefined && core.id_to_token(first)?.startsWith('\u2581')
   if (!beginsWithSpace) return encode
   const before = encode('\n')
   return (text) => {
     const ids = encode(`\n${text}`)
-    return before.every((id, i) => ids[i] === id) ? ids.slice(before.length) : encode(text)
+    return before.every((id, i) => ids[i] === id) ? ids.subarray(before.length) : encode(text)
   }
 }
 

@@ -1,4 +1,4 @@
-import { readFeedback } from '../../src/data/read.ts'
+import { type DataError, type ReadOptions, readFeedback } from '../../src/data/read.ts'
 import { withFuzzFile } from './fuzz.ts'
 
 /**
@@ -11,7 +11,7 @@ export async function checkFuzz(
 ): Promise<{ records: number; used: number; leftOut: number; skipped: number }> {
   const totals = { records: 0, used: 0, leftOut: 0, skipped: 0 }
   await withFuzzFile(seed, count, async (file, lines) => {
-    const { rows, facts } = await readFeedback([file], { onBadRow: 'skip', needLabels: true })
+    const { rows, facts } = await readDecided(file)
     const [{ records, used, leftOut, skipped, skippedBecause, desirable, undesirable }] = facts.files as [
       (typeof facts.files)[0],
     ]
@@ -34,4 +34,15 @@ export async function checkFuzz(
     Object.assign(totals, { records, used, leftOut: left, skipped })
   })
   return totals
+}
+
+/**
+ * A file that a mutation left with labels of both 0 and -1 is refused as a whole, naming the row; it is read once the user says what 0 means.
+ */
+async function readDecided(file: string) {
+  const options: ReadOptions = { onBadRow: 'skip', needLabels: true }
+  return readFeedback([file], options).catch((error: DataError) => {
+    if (!/rows\.jsonl:\d+: .* is both 0 and -1 in this file: .*--labels/.test(error.message)) throw error
+    return readFeedback([file], { ...options, labels: new Map([['0', false]]) })
+  })
 }
