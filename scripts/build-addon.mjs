@@ -80,16 +80,20 @@ function hashOfInputs(flags) {
   return hash.digest('hex')
 }
 
-function hashOf(...parts) {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
+/** What an object is made from: its file, and every header of the project that it includes, directly or through others. */
+function hashOfSource(name, flags) {
+  const hash = createHash('sha256').update(JSON.stringify(flags)).update(process.arch)
+  for (const library of ['node-addon-api', 'node-api-headers']) hash.update(require(`${library}/package.json`).version)
+  const files = new Set([name])
+  for (const file of files) {
+    const text = readFileSync(join(native, file), 'utf8')
+    hash.update(file).update(text)
+    for (const [, included] of text.matchAll(/^#include "(.+)"/gm)) {
+      const path = [join(dirname(file), included), included].find((path) => existsSync(join(native, path)))
+      if (path) files.add(path)
+    }
+  }
   return hash.digest('hex').slice(0, 16)
-}
-
-function hashOfHeaders(flags, pattern) {
-  const headers = sources(pattern).flatMap((name) => [name, readFileSync(join(native, name))])
-  const libraries = ['node-addon-api', 'node-api-headers'].map((library) => require(`${library}/package.json`).version)
-  return hashOf(JSON.stringify(flags), process.arch, ...libraries, ...headers)
 }
 
 async function compileInto(folder, flags, libtorch, progress) {
@@ -100,9 +104,7 @@ async function compileInto(folder, flags, libtorch, progress) {
     const total = queue.length + 2
     let done = 0
     mkdirSync(cache, { recursive: true })
-    const [own, all] = [/^[^/]*\.h$/, /\.h$/].map((headers) => hashOfHeaders(flags, headers)) // kernels include both
-    const headersOf = (name) => (name.startsWith('kernels') ? all : own)
-    const object = (name) => join(cache, `${hashOf(headersOf(name), readFileSync(join(native, name)))}.o`)
+    const object = (name) => join(cache, `${hashOfSource(name, flags)}.o`)
     const objects = queue.map(object)
     const compileNext = async () => {
       for (let name = queue.shift(); name; name = queue.shift()) {

@@ -133,8 +133,27 @@ PROSPECT_INLINE inline void storePacked(float* to, int64_t key, int64_t column, 
   store(target + kPanel, odd);
 }
 PROSPECT_INLINE inline void storePacked(bfloat16* to, int64_t key, int64_t column, int64_t depth, const Floats& even, const Floats& odd) {
-  const Bits pairs = (rounded(even) >> 16) | (rounded(odd) & 0xffff0000u);
-  std::memcpy(static_cast<void*>(to + column / kPanel * kPanel * depth + key * kPanel + 2 * (column % kPanel)), &pairs, sizeof(pairs));
+  storePairs(to + column / kPanel * kPanel * depth + key * kPanel + 2 * (column % kPanel), even, odd);
+}
+
+/// to[i][k] = sums[k][i], times factors[i] where there are any: a block's results, by query.
+template <typename T>
+void storeTransposed(const float* sums, const Block& block, int64_t size, const float* factors, T* to, int64_t stride) {
+  vectorised([&]() PROSPECT_INLINE {
+    for (int64_t first = 0; first < block.count; first += kLanes) {
+      const Floats factor = factors == nullptr ? all(1) : load(factors + first);
+      const int64_t count = std::min(kLanes, block.count - first);
+      int64_t k = 0;
+      for (; transposesFast() && k + kLanes <= size; k += kLanes) {
+        Floats rows[kLanes];
+        for (int64_t i = 0; i < kLanes; i++) rows[i] = load(sums + (k + i) * block.columns + first) * factor;
+        transpose(rows);
+        for (int64_t i = 0; i < count; i++) store(to + (first + i) * stride + k, rows[i]);
+      }
+      for (; k < size; k++)
+        for (int64_t i = 0; i < count; i++) to[(first + i) * stride + k] = static_cast<T>(sums[k * block.columns + first + i] * factor[i]);
+    }
+  });
 }
 
 /// Zeros from `end`, where a chain's columns end for now, to the next multiple of a panel: what an earlier chain left there may be NaN.
@@ -192,10 +211,8 @@ class Forward {
       for (int64_t column = 0; column < block.columns; column += kLanes) softmax(block, column, depth, inverses, logSums);
     });
     multiply(values_ + block.low, length_, weights_, mixed_, block.columns, call_.size, block.columns, depth, false);
-    for (int64_t i = 0; i < block.count; i++) {
-      T* to = output_ + (token + i) * call_.heads * call_.size + head * call_.size;
-      for (int64_t k = 0; k < call_.size; k++) to[k] = static_cast<T>(mixed_[k * block.columns + i] * inverses[i]);
-    }
+    const int64_t stride = call_.heads * call_.size;
+    storeTransposed(mixed_, block, call_.size, inverses, output_ + token * stride + head * call_.size, stride);
     if (logSums_ != nullptr) std::copy(logSums, logSums + block.count, logSums_ + head * call_.tokens + token);
   }
 
@@ -321,10 +338,7 @@ class Backward {
     multiply(weights_, block.columns, upstreamRows_, valueSums_ + block.low * width_, width_, block.keys(), width_, block.columns, true);
     multiply(slopes_, block.columns, queryRows_, keySums_ + block.low * width_, width_, block.keys(), width_, block.columns, true);
     multiply(keysTransposed_ + block.low, length_, slopesPacked_, querySums_, block.columns, call_.size, block.columns, depth, false);
-    for (int64_t i = 0; i < block.count; i++) {
-      T* to = ofQueries_ + (token + i) * stride + head * call_.size;
-      for (int64_t k = 0; k < call_.size; k++) to[k] = static_cast<T>(querySums_[k * block.columns + i]);
-    }
+    storeTransposed(querySums_, block, call_.size, nullptr, ofQueries_ + token * stride + head * call_.size, stride);
   }
 
   /// weights P = exp(score - logSum) and slopes dS = P (dP - rowsum(dO O)) scale, as A (rows of keys) and the slopes as packed B as well.

@@ -172,15 +172,6 @@ bool bitOf(unsigned leaf, unsigned subleaf, int reg, int bit) {
   return (registers[reg] >> bit & 1) != 0;
 }
 
-/// Linux gives tile registers to processes that ask for them.
-bool hasTiles() {
-  static const bool has = [] {
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;
-    return bitOf(7, 0, 3, 22) && bitOf(7, 0, 3, 24) && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  }();
-  return has;
-}
-
 bool hasDots() {
   static const bool has = isa() == Isa::Avx512 && bitOf(7, 1, 0, 5);
   return has;
@@ -189,6 +180,18 @@ bool hasDots() {
 #endif
 
 }  // namespace
+
+bool hasTiles() {
+#if defined(__x86_64__)
+  static const bool has = [] {
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return hasDots() && bitOf(7, 0, 3, 22) && bitOf(7, 0, 3, 24) && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
 
 void multiply(const float* a, int64_t lda, const float* b, float* c, int64_t ldc, int64_t rows, int64_t columns, int64_t depth, bool add) {
 #if defined(__x86_64__)

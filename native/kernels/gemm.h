@@ -23,6 +23,9 @@ void multiply(const c10::BFloat16* a, int64_t lda, const c10::BFloat16* b, float
 /// Whether this processor multiplies bfloat16 natively; without it the bfloat16 multiply() must not be called.
 bool multipliesBfloat16();
 
+/// Whether it has tile registers (Intel AMX) for that, and this process may use them: Linux gives them to processes that ask.
+bool hasTiles();
+
 /// Around a thread's bfloat16 products: holds the processor's tile registers, where it has them.
 class TileScope {
  public:

@@ -9,6 +9,7 @@
 
 #include "gemm.h"
 #include "simd.h"
+#include "tiles.h"
 
 namespace prospect {
 namespace {
@@ -89,10 +90,26 @@ const float* packed(const float* b, int64_t columns, int64_t depth) {
   return panels.data();
 }
 
+bool inTiles(const at::Tensor& a, const at::Tensor& b, int64_t rows, int64_t columns, int64_t depth) {
+  const auto plain = [](const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && x.is_contiguous(); };
+  return plain(a) && plain(b) && tilesPay(rows, columns, depth);
+}
+
+at::Tensor tiled(const at::Tensor& a, bool aTransposed, const at::Tensor& b, bool bTransposed) {
+  const auto operand = [](const at::Tensor& x, bool transposed) {
+    return Operand{x.data_ptr<bfloat16>(), x.size(transposed ? 1 : 0), x.size(transposed ? 0 : 1), x.size(1), transposed};
+  };
+  const Operand left = operand(a, aTransposed), right = operand(b, bTransposed);
+  auto result = at::empty({left.rows, right.columns}, a.options());
+  multiplyInTiles(left, right, result.data_ptr<bfloat16>());
+  return result;
+}
+
 }  // namespace
 
 at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(0), columns = b.size(0), depth = a.size(1);
+  if (inTiles(a, b, rows, columns, depth)) return tiled(a, false, b, true);
   if (!small(a, b, rows, columns, depth)) return at::mm(a, b.t());
   const auto* panels = packed(b.data_ptr<float>(), columns, depth);
   return multiplied({a.data_ptr<float>(), depth, 1}, panels, kPanel, kPanel * depth, rows, columns, depth, a.options());
@@ -100,12 +117,14 @@ at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor times(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(0), columns = b.size(1), depth = a.size(1);
+  if (inTiles(a, b, rows, columns, depth)) return tiled(a, false, b, false);
   if (!small(a, b, rows, columns, depth)) return at::mm(a, b);
   return multiplied({a.data_ptr<float>(), depth, 1}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
 }
 
 at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(1), columns = b.size(1), depth = a.size(0);
+  if (inTiles(a, b, rows, columns, depth)) return tiled(a, true, b, false);
   if (!small(a, b, rows, columns, depth)) return at::mm(a.t(), b);
   return multiplied({a.data_ptr<float>(), 1, rows}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
 }

@@ -1,4 +1,5 @@
-// Matrix products: libtorch's, but for small float32 ones on the CPU, where calling a BLAS costs as much as the arithmetic.
+// Matrix products: libtorch's, but on the CPU for small float32 ones, where calling a BLAS costs as much as the arithmetic, and for bfloat16 ones on
+// processors with tiles.
 #pragma once
 #include <ATen/core/Tensor.h>
 

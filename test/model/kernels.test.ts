@@ -54,7 +54,7 @@ const check = <T extends unknown[]>(property: fc.IProperty<T>, numRuns = 40) =>
 
 test('linear layers, small products and those left to the BLAS', () => {
   const rows = fc.constantFrom(1, 7, 24, 130, 700)
-  const width = fc.constantFrom(16, 32, 64, 96, 160) // multiples of 32 are multiplied here, others by the BLAS
+  const width = fc.constantFrom(16, 32, 64, 96, 160, 200) // multiples of 32 are multiplied here, others by the BLAS
   check(
     fc.property(rows, width, width, fc.boolean(), dtypes, (tokens, inputs, outputs, biased, dtype) =>
       scope(() => {
@@ -74,6 +74,33 @@ test('linear layers, small products and those left to the BLAS', () => {
     ),
   )
 })
+
+test('large bfloat16 products: sums in float32, rounded once', () =>
+  scope(() => {
+    // More columns than fit a cache at once, and rows, columns and depths beside multiples of a tile.
+    for (const [tokens, inputs, outputs] of [
+      [300, 640, 2600],
+      [1057, 96, 577],
+    ] as const) {
+      const [x, weight, upstream] = [
+        [tokens, inputs],
+        [outputs, inputs],
+        [tokens, outputs],
+      ].map((shape) => random(shape).to('bfloat16')) as [Tensor, Tensor, Tensor]
+      const [own, theirs] = [[x, weight] as const, [x.to('float32'), weight.to('float32')] as const].map((pair) =>
+        pair.map((tensor) => tensor.detach().withGrad()),
+      ) as [[Tensor, Tensor], [Tensor, Tensor]]
+      const product = op.linear(...own)
+      const exact = theirs[0].matmul(theirs[1].transpose(0, 1))
+      product.backward(upstream)
+      exact.backward(upstream.to('float32'))
+      // Half a unit in the last of bfloat16's 8 bits of the largest value.
+      expect(distance(product, exact)).toBeLessThan(2 ** -8)
+      own.forEach((tensor, i) => {
+        expect(distance(tensor.grad!, theirs[i]!.grad!)).toBeLessThan(2 ** -8)
+      })
+    }
+  }))
 
 test('RMSNorm, plain and with the residual sum', () => {
   const shapes = fc.tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 4, max: 80 })) // of one column the gradient is 0

@@ -1,0 +1,228 @@
+#include "tiles.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "gemm.h"
+#include "simd.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace prospect {
+
+#if defined(__x86_64__)
+namespace {
+
+#define PROSPECT_AMX __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,amx-tile,amx-bf16")))
+
+constexpr int64_t kTile = 16;               // rows of a tile
+constexpr int64_t kDepth = 32;              // bfloat16 of one of its rows: 64 bytes
+constexpr int64_t kTwo = 2 * kTile;         // rows, or columns, of the block that the registers hold
+constexpr int64_t kPair = kTwo * kDepth;    // elements of two packed tiles
+constexpr int64_t kBlockBytes = 900 << 10;  // of B that a thread works through: fits a second-level cache of 2 MiB, with room for A
+constexpr int64_t kChunk = 128;             // rows of A of one task
+
+/// Two tiles of A, one below the other, at the block's first depth; or of packed B, side by side.
+struct TwoTiles {
+  const bfloat16 *first, *second;
+  int64_t stride;  // bytes from row to row
+  int64_t step;    // elements to the next 32 of the depth
+};
+
+/// 16 rows of 16 pairs become 16 rows of 16 pairs, transposed.
+PROSPECT_AMX inline void transposePairs(__m512i* rows) {
+  __m512i other[16];
+  for (int i = 0; i < 16; i += 2) {
+    other[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    other[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    rows[i] = _mm512_unpacklo_epi64(other[i], other[i + 2]);
+    rows[i + 1] = _mm512_unpackhi_epi64(other[i], other[i + 2]);
+    rows[i + 2] = _mm512_unpacklo_epi64(other[i + 1], other[i + 3]);
+    rows[i + 3] = _mm512_unpackhi_epi64(other[i + 1], other[i + 3]);
+  }
+  for (int i = 0; i < 4; i++) {  // 128-bit lanes: a 4 x 4 transposition of the lanes of rows i, i + 4, i + 8, i + 12
+    const __m512i evenUpper = _mm512_shuffle_i32x4(rows[i], rows[4 + i], 0x88), oddUpper = _mm512_shuffle_i32x4(rows[i], rows[4 + i], 0xdd);
+    const __m512i evenLower = _mm512_shuffle_i32x4(rows[8 + i], rows[12 + i], 0x88), oddLower = _mm512_shuffle_i32x4(rows[8 + i], rows[12 + i], 0xdd);
+    other[i] = _mm512_shuffle_i32x4(evenUpper, evenLower, 0x88);
+    other[4 + i] = _mm512_shuffle_i32x4(oddUpper, oddLower, 0x88);
+    other[8 + i] = _mm512_shuffle_i32x4(evenUpper, evenLower, 0xdd);
+    other[12 + i] = _mm512_shuffle_i32x4(oddUpper, oddLower, 0xdd);
+  }
+  for (int i = 0; i < 16; i++) rows[i] = other[i];
+}
+
+/// Which of the first `count` of 32 elements there are.
+inline __mmask32 maskOf(int64_t count) { return count >= 32 ? ~__mmask32(0) : count <= 0 ? 0 : (__mmask32(1) << count) - 1; }
+
+PROSPECT_AMX inline __m512i loadUpTo32(const bfloat16* from, int64_t count) { return _mm512_maskz_loadu_epi16(maskOf(count), from); }
+
+/// Elements of two rows in turn: the first 16 of each, and the last 16.
+struct Interleaved {
+  __m512i low, high;
+};
+PROSPECT_AMX inline Interleaved interleave(__m512i even, __m512i odd) {
+  alignas(64) static constexpr uint16_t lows[32] = {0,  32, 1,  33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                    8,  40, 9,  41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(lows), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+  return {_mm512_permutex2var_epi16(even, low, odd), _mm512_permutex2var_epi16(even, high, odd)};
+}
+
+/// Both packings write pairs of tiles of 16 rows of 64 bytes, 32 of the depth after 32 of the depth. `across` counts rows of A or columns of B.
+/// This one is for operands whose depth is contiguous; as tiles of B (pairs of the depth by columns) they are transposed.
+PROSPECT_AMX void packAlong(const bfloat16* from, int64_t stride, int64_t across, int64_t depth, bool asColumns, bfloat16* to) {
+  for (int64_t k = 0; k < depth; k += kDepth, to += kPair) {
+    for (int64_t half = 0; half < 2; half++) {
+      __m512i rows[16];
+      for (int64_t i = 0; i < kTile; i++) {
+        const int64_t row = half * kTile + i;
+        rows[i] = row < across ? loadUpTo32(from + row * stride + k, depth - k) : _mm512_setzero_si512();
+      }
+      if (asColumns) transposePairs(rows);
+      for (int64_t i = 0; i < kTile; i++) _mm512_store_si512(to + (half * kTile + i) * kDepth, rows[i]);
+    }
+  }
+}
+
+/// This one is for operands whose depth is `stride` apart; as tiles of A they are transposed.
+PROSPECT_AMX void packAcross(const bfloat16* from, int64_t stride, int64_t across, int64_t depth, bool asColumns, bfloat16* to) {
+  for (int64_t k = 0; k < depth; k += kDepth, to += kPair) {
+    __m512i upper[16], lower[16];
+    for (int64_t pair = 0; pair < 16; pair++) {
+      const int64_t row = k + 2 * pair;
+      const __m512i even = row < depth ? loadUpTo32(from + row * stride, across) : _mm512_setzero_si512();
+      const __m512i odd = row + 1 < depth ? loadUpTo32(from + (row + 1) * stride, across) : _mm512_setzero_si512();
+      const Interleaved pairs = interleave(even, odd);
+      upper[pair] = pairs.low;
+      lower[pair] = pairs.high;
+    }
+    if (!asColumns) {
+      transposePairs(upper);
+      transposePairs(lower);
+    }
+    for (int64_t i = 0; i < kTile; i++) {
+      _mm512_store_si512(to + i * kDepth, upper[i]);
+      _mm512_store_si512(to + (kTile + i) * kDepth, lower[i]);
+    }
+  }
+}
+
+/// Packs rows of A or columns of B, 32 at a time, over threads; [ceil(across / 32), ceil(depth / 32), 2, 16, 32].
+at::Tensor packed(const Operand& operand, bool asColumns) {
+  const int64_t across = asColumns ? operand.columns : operand.rows, depth = asColumns ? operand.rows : operand.columns;
+  const int64_t blocks = (across + kTwo - 1) / kTwo, size = (depth + kDepth - 1) / kDepth * kPair;
+  auto result = at::empty({blocks * size + kTile * 2}, at::kBFloat16);  // and room to begin at a multiple of 64 bytes
+  const auto address = reinterpret_cast<uintptr_t>(result.data_ptr<bfloat16>());
+  result = result.narrow(0, static_cast<int64_t>((64 - address % 64) % 64 / sizeof(bfloat16)), blocks * size);
+  auto* to = result.data_ptr<bfloat16>();
+  const bool alongDepth = operand.transposed == asColumns;
+  at::parallel_for(0, blocks, std::max<int64_t>(1, (1 << 16) / size), [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; block++) {
+      const int64_t first = block * kTwo, count = std::min(kTwo, across - first);
+      if (alongDepth) packAlong(operand.data + first * operand.stride, operand.stride, count, depth, asColumns, to + block * size);
+      else packAcross(operand.data + first, operand.stride, count, depth, asColumns, to + block * size);
+    }
+  });
+  return result;
+}
+
+/// Sums [32, 32] = the two tiles of A times the two of B over the depth.
+PROSPECT_AMX inline void multiplyFour(const TwoTiles& a, const bfloat16* b, int64_t depth, float* sums) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t k = 0, at = 0; k < depth; k += kDepth, at += a.step, b += kPair) {
+    // The next tiles of B come from the second-level cache meanwhile; loading a tile would wait for them.
+#pragma GCC unroll 32
+    for (int64_t line = 0; line < kTwo; line++) _mm_prefetch(reinterpret_cast<const char*>(b + kPair + line * kDepth), _MM_HINT_T0);
+    _tile_loadd(6, b, 64);
+    _tile_loadd(4, a.first + at, a.stride);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, b + kPair / 2, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, a.second + at, a.stride);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, sums, kTwo * 4);
+  _tile_stored(1, sums + kTile, kTwo * 4);
+  _tile_stored(2, sums + kTile * kTwo, kTwo * 4);
+  _tile_stored(3, sums + kTile * kTwo + kTile, kTwo * 4);
+}
+
+PROSPECT_AMX inline void storeRounded(const float* sums, bfloat16* to, int64_t stride, int64_t rows, int64_t columns) {
+  asm volatile("" : : : "memory");  // GCC does not know that storing a tile writes memory
+  const __mmask32 mask = maskOf(columns);
+  for (int64_t row = 0; row < rows; row++) {
+    const auto both = (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + row * kTwo + kTile), _mm512_load_ps(sums + row * kTwo));
+    _mm512_mask_storeu_epi16(to + row * stride, mask, both);
+  }
+}
+
+/// A block of rows by a block of panels. `tilesOf(row)`: the two tiles of A from that row on.
+template <typename TilesOf>
+PROSPECT_AMX void multiplyBlock(const TilesOf& tilesOf, const bfloat16* panels, int64_t firstRow, int64_t endRow, int64_t firstPanel, int64_t endPanel, int64_t depth,
+                                const Operand& b, bfloat16* c) {
+  alignas(64) float sums[kTwo * kTwo];
+  const int64_t size = (depth + kDepth - 1) / kDepth * kPair;
+  for (int64_t row = firstRow; row < endRow; row += kTwo) {
+    const TwoTiles a = tilesOf(row);
+    for (int64_t panel = firstPanel; panel < endPanel; panel++) {
+      multiplyFour(a, panels + panel * size, depth, sums);
+      const int64_t column = panel * kTwo;
+      storeRounded(sums, c + row * b.columns + column, b.columns, std::min(kTwo, endRow - row), std::min(kTwo, b.columns - column));
+    }
+  }
+}
+
+}  // namespace
+
+bool tilesPay(int64_t rows, int64_t columns, int64_t depth) { return hasTiles() && rows >= kTwo && columns >= kTwo && depth >= kDepth && rows * columns * depth >= 1 << 22; }
+
+void multiplyInTiles(const Operand& a, const Operand& b, bfloat16* c) {
+  const int64_t rows = a.rows, depth = a.columns, panels = (b.columns + kTwo - 1) / kTwo;
+  const auto columnsOfB = packed(b, true);
+  // Rows of A are tiles as they lie, where 32 of them, and 32 of the depth, are there at a time.
+  const bool asItLies = !a.transposed && depth % kDepth == 0;
+  const int64_t whole = asItLies ? rows / kTwo * kTwo : 0;
+  const Operand rest{a.transposed ? a.data : a.data + whole * a.stride, rows - whole, depth, a.stride, a.transposed};
+  const auto rowsOfA = rest.rows > 0 ? packed(rest, false) : at::Tensor();
+  const auto* packedRows = rest.rows > 0 ? rowsOfA.data_ptr<bfloat16>() : nullptr;
+  const int64_t size = (depth + kDepth - 1) / kDepth * kPair;
+  const auto tilesOf = [&](int64_t row) -> TwoTiles {
+    if (row < whole) return {a.data + row * a.stride, a.data + (row + kTile) * a.stride, a.stride * 2, kDepth};
+    const auto* own = packedRows + (row - whole) / kTwo * size;
+    return {own, own + kPair / 2, 64, kPair};
+  };
+  const int64_t most = std::max<int64_t>(1, kBlockBytes / (size * 2)), blocks = (panels + most - 1) / most, width = (panels + blocks - 1) / blocks;
+  const int64_t chunks = (rows + kChunk - 1) / kChunk, height = ((rows + chunks - 1) / chunks + kTwo - 1) / kTwo * kTwo;
+  const auto* from = columnsOfB.data_ptr<bfloat16>();
+  // Threads take tasks in turn, so that they work through the same block of B.
+  const int64_t tasks = blocks * chunks;
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), tasks), 1, [&](int64_t begin, int64_t end) {
+    if (begin == end) return;
+    const TileScope tiles;
+    for (int64_t task = next++; task < tasks; task = next++) {
+      const int64_t panel = task / chunks * width, row = task % chunks * height;
+      if (row < rows) multiplyBlock(tilesOf, from, row, std::min(rows, row + height), panel, std::min(panels, panel + width), depth, b, c);
+    }
+  });
+}
+
+#else
+
+bool tilesPay(int64_t, int64_t, int64_t) { return false; }
+void multiplyInTiles(const Operand&, const Operand&, c10::BFloat16*) { TORCH_CHECK(false, "this processor has no tiles"); }
+
+#endif
+
+}  // namespace prospect

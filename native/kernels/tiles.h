@@ -1,0 +1,22 @@
+// Large bfloat16 matrix products on processors with tile registers (Intel AMX).
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace prospect {
+
+/// A matrix [rows, columns] of bfloat16 whose rows or columns lie contiguously, `stride` elements apart.
+struct Operand {
+  const c10::BFloat16* data;
+  int64_t rows, columns, stride;
+  bool transposed;  // whether it is the columns that are contiguous
+};
+
+/// Whether this processor has tiles and the product of [rows, depth] and [depth, columns] is large enough for packing operands to pay.
+bool tilesPay(int64_t rows, int64_t columns, int64_t depth);
+
+/**
+ * C [a.rows, b.columns] bfloat16, contiguous = A B, summed in float32 and rounded once. Only where tilesPay(). The same on any number of threads.
+ */
+void multiplyInTiles(const Operand& a, const Operand& b, c10::BFloat16* c);
+
+}  // namespace prospect
