@@ -16,6 +16,8 @@
 
 #include "allocator.h"
 #include "convert.h"
+#include "device.h"
+#include "gpus.h"
 #include "handles.h"
 #include "mapping.h"
 #include "operators.h"
@@ -133,15 +135,17 @@ Napi::Value item(const Napi::CallbackInfo& info) {
   return count(info, tensor.item().toDouble());
 }
 
-/// fromBytes(view, shape, dtype): a copy of the view's bytes as a tensor on the CPU.
+/// fromBytes(view, shape, dtype, device?): a copy of the view's bytes as a tensor on the CPU, or on the device. A GPU takes it from pinned memory,
+/// while the processor goes on; libtorch keeps that memory until it has been read.
 Napi::Value fromBytes(const Napi::CallbackInfo& info) {
   const auto view = info[0].As<Napi::TypedArray>();
-  auto tensor = emptyTensor(toIntVector(info.Env(), info[1]), parseDtype(info[2].As<Napi::String>()));
+  const auto device = info[3].IsString() ? c10::Device(info[3].As<Napi::String>().Utf8Value()) : c10::Device(c10::kCPU);
+  auto tensor = emptyTensor(toIntVector(info.Env(), info[1]), parseDtype(info[2].As<Napi::String>()), device.is_cuda());
   if (tensor.nbytes() != view.ByteLength()) {
     throw std::runtime_error(describeTensor(tensor) + " takes " + std::to_string(tensor.nbytes()) + " bytes, got " + std::to_string(view.ByteLength()));
   }
   if (tensor.nbytes() > 0) std::memcpy(tensor.data_ptr(), static_cast<uint8_t*>(view.ArrayBuffer().Data()) + view.ByteOffset(), tensor.nbytes());
-  return handleOf(info, std::move(tensor));
+  return handleOf(info, device.is_cpu() ? std::move(tensor) : tensor.to(device, tensor.scalar_type(), /*non_blocking=*/device.is_cuda()));
 }
 
 /// The tensor's elements in row-major order, copied.
@@ -231,6 +235,52 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
 Napi::Value resetPeakMemory(const Napi::CallbackInfo& info) { return resetPeak(), info.Env().Undefined(); }
 Napi::Value emptyCachedMemory(const Napi::CallbackInfo& info) { return emptyCache(), info.Env().Undefined(); }
 
+// Devices
+
+c10::Device deviceArgument(const Napi::CallbackInfo& info) { return c10::Device(info[0].As<Napi::String>().Utf8Value()); }
+
+/// The GPUs that the driver shows, and why none where there are none.
+Napi::Value gpus(const Napi::CallbackInfo& info) {
+  const auto env = info.Env();
+  const auto found = findGpus();
+  auto all = Napi::Array::New(env, found.all.size());
+  for (uint32_t i = 0; i < found.all.size(); i++) {
+    const auto& gpu = found.all[i];
+    auto item = Napi::Object::New(env);
+    item["name"] = gpu.name;
+    item["memory"] = static_cast<double>(gpu.memory);
+    item["capability"] = std::to_string(gpu.major) + "." + std::to_string(gpu.minor);
+    item["bfloat16"] = gpu.major >= 8;
+    all[i] = item;
+  }
+  auto result = Napi::Object::New(env);
+  result["all"] = all;
+  result["driver"] = found.driver;
+  result["cuda"] = found.cuda;
+  result["problem"] = found.problem;
+  result["loaded"] = hasCuda();
+  return result;
+}
+
+/// Bytes, or null where this libtorch does not say.
+Napi::Value deviceMemory(const Napi::CallbackInfo& info) {
+  const auto use = prospect::deviceMemory(deviceArgument(info));
+  if (!use.known) return info.Env().Null();
+  auto result = Napi::Object::New(info.Env());
+  result["allocated"] = static_cast<double>(use.allocated);
+  result["reserved"] = static_cast<double>(use.reserved);
+  result["peakAllocated"] = static_cast<double>(use.peakAllocated);
+  result["peakReserved"] = static_cast<double>(use.peakReserved);
+  result["free"] = static_cast<double>(use.free);
+  result["total"] = static_cast<double>(use.total);
+  return result;
+}
+Napi::Value resetDevicePeak(const Napi::CallbackInfo& info) { return prospect::resetDevicePeak(deviceArgument(info)), info.Env().Undefined(); }
+Napi::Value emptyDeviceCache(const Napi::CallbackInfo& info) { return prospect::emptyDeviceCache(deviceArgument(info)), info.Env().Undefined(); }
+Napi::Value synchronize(const Napi::CallbackInfo& info) { return prospect::synchronize(deviceArgument(info)), info.Env().Undefined(); }
+Napi::Value allowTf32(const Napi::CallbackInfo& info) { return prospect::allowTf32(info[0].As<Napi::Boolean>()), info.Env().Undefined(); }
+Napi::Value deterministic(const Napi::CallbackInfo& info) { return prospect::deterministic(info[0].As<Napi::Boolean>()), info.Env().Undefined(); }
+
 /// profile(true) starts; profile(false) stops and gives milliseconds and calls by operator.
 Napi::Value profile(const Napi::CallbackInfo& info) {
   const auto env = info.Env();
@@ -286,6 +336,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   DEFINE(mapFile); DEFINE(mappedBytes); DEFINE(mappedTensor);
   DEFINE(setRequiresGrad); DEFINE(requiresGrad); DEFINE(grad); DEFINE(setGrad); DEFINE(backward); DEFINE(gradMode);
   DEFINE(generator); DEFINE(generatorState); DEFINE(setGeneratorState);
+  DEFINE(gpus); DEFINE(deviceMemory); DEFINE(resetDevicePeak); DEFINE(emptyDeviceCache); DEFINE(synchronize); DEFINE(allowTf32); DEFINE(deterministic);
   DEFINE(threads); DEFINE(memory); DEFINE(resetPeakMemory); DEFINE(emptyCachedMemory); DEFINE(profile); DEFINE(engine);
 #undef DEFINE
   return exports;

@@ -70,9 +70,9 @@ at::Tensor tensorOver(const std::shared_ptr<Mapping>& mapping, int64_t offset, c
   return tensor;
 }
 
-at::Tensor emptyTensor(const std::vector<int64_t>& shape, at::ScalarType dtype) {
+at::Tensor emptyTensor(const std::vector<int64_t>& shape, at::ScalarType dtype, bool pinned) {
   elementCount(shape);
-  return at::empty(shape, at::TensorOptions().dtype(dtype));
+  return at::empty(shape, at::TensorOptions().dtype(dtype).pinned_memory(pinned));
 }
 
 }  // namespace prospect

@@ -32,6 +32,6 @@ class Mapping {
 /// Throws std::runtime_error where the tensor would reach outside the file.
 at::Tensor tensorOver(const std::shared_ptr<Mapping>& mapping, int64_t offset, const std::vector<int64_t>& shape, at::ScalarType dtype);
 /// Uninitialised, contiguous, on the CPU.
-at::Tensor emptyTensor(const std::vector<int64_t>& shape, at::ScalarType dtype);
+at::Tensor emptyTensor(const std::vector<int64_t>& shape, at::ScalarType dtype, bool pinned = false);
 
 }  // namespace prospect

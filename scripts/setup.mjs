@@ -1,5 +1,5 @@
 // All the set-up, on a fresh Debian or Ubuntu machine with Node 20+; a second run takes a moment. Run by `npm start` and `npm test`.
-//   node scripts/setup.mjs [--only packages]
+//   node scripts/setup.mjs [--only packages|addon|typescript]   (one step, with what it needs as it is: nothing is installed for it)
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -23,11 +23,13 @@ async function main() {
   if (Number(process.versions.node.split('.')[0]) < 20)
     throw new Error(`Node ${process.versions.node} is too old: install Node 20 or newer`)
   mkdirSync(build, { recursive: true })
-  await step('npm packages', installPackages)
-  if (only === 'packages') return
-  const libtorch = await step('libtorch', provideLibtorch)
-  await step('native addon', (say) => compileAddon(libtorch, say))
-  await step('TypeScript', compileTypeScript)
+  const wants = (name) => only === null || only === name
+  if (wants('packages')) await step('npm packages', installPackages)
+  if (wants('addon')) {
+    const libtorch = await step('libtorch', only === null ? provideLibtorch : namedLibtorch)
+    await step('native addon', (say) => compileAddon(libtorch, say))
+  }
+  if (wants('typescript')) await step('TypeScript', compileTypeScript)
 }
 
 /** Runs one step of the set-up with one line that says how it ended; `say` replaces a line's tail while it runs. */
@@ -62,6 +64,12 @@ async function installPackages(say) {
   await command('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], 'npm.log')
   writeFileSync(stamp, lock)
   return ['installed']
+}
+
+async function namedLibtorch() {
+  const libtorch = findLibtorch()
+  if (!libtorch) throw new Error('no libtorch was found: set LIBTORCH to the folder that holds lib/ and include/')
+  return [`${libtorch.version}, ${libtorch.source}`, libtorch]
 }
 
 async function provideLibtorch(say) {

@@ -31,7 +31,7 @@ export async function modelFolder(name) {
 }
 
 /** Token 17 is the word t17: so both sides get the ids that are meant. */
-function writeTokenizer(folder, vocabulary) {
+export function writeTokenizer(folder, vocabulary) {
   const vocab = { '<unk>': 0, '<s>': 1, '</s>': eos }
   for (let id = firstWord; id < vocabulary; id++) vocab[`t${id}`] = id
   const special = (id, content) => ({

@@ -10,15 +10,13 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "quantized.h"
 
 namespace prospect {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kBlock = 64;         // weights that share a scale
-constexpr int64_t kNestedBlock = 256;  // scales that share a scale of their own
 
 // NormalFloat with 4 bits: QLoRA (arXiv 2305.14314), Appendix E.
 constexpr std::array<float, 16> kNormalFloat = {-1.0f,
@@ -174,6 +172,18 @@ struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
 };
 
 }  // namespace
+
+at::Tensor normalFloatPairs() {
+  auto result = at::empty({256, 2}, at::kFloat);
+  std::memcpy(result.data_ptr<float>(), pairsOfByte().data(), sizeof pairsOfByte());
+  return result;
+}
+
+at::Tensor dynamicCodes() {
+  auto result = at::empty({256, 1}, at::kFloat);
+  std::memcpy(result.data_ptr<float>(), dynamicCode().data(), sizeof dynamicCode());
+  return result;
+}
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> quantize(const at::Tensor& weight, int64_t bits, bool nestedScales) {
   TORCH_CHECK(bits == 4 || bits == 8, "quantize takes 4 or 8 bits, got ", bits);

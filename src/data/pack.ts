@@ -212,7 +212,7 @@ function cut(units: readonly Sequence[][], tokenBudget: number): Sequence[][] {
 }
 
 /** Tokens that sequences add to a stream that ends with a prompt of the group `previous`. */
-function packedTokens(unit: readonly Sequence[], previous?: number): number {
+export function packedTokens(unit: readonly Sequence[], previous?: number): number {
   let last = previous
   return unit.reduce((sum, { prompt, completion, promptGroup }) => {
     const own = completion.length - 1 + (promptGroup === last ? 0 : prompt.length)

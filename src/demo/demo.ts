@@ -41,7 +41,12 @@ const alignSettings: Partial<TrainOptions> = {
   optimizer: { learningRate: 1e-4 },
   schedule: { type: 'linear', warmup: 0.1 },
 }
-const shared: Partial<TrainOptions> = { precision: 'float32', evaluation: { split: 0.02 }, samples: { prompts: 0 } }
+const shared: Partial<TrainOptions> = {
+  device: 'cpu',
+  precision: 'float32',
+  evaluation: { split: 0.02 },
+  samples: { prompts: 0 },
+}
 
 /**
  * The whole method on a small world whose truth is known: trains a shop assistant from nothing on good and bad replies alike, lets customers

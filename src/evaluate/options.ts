@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { deviceDeclaration, deviceDescription, deviceSchema, precisionDescription } from '../options/device.ts'
 import { optionGroup, textList } from '../options/option.ts'
 
 const compared = optionGroup('What is compared')
@@ -135,11 +136,8 @@ export const rewardsOptions = z
     maxTokens: running('--max-tokens <tokens>', 'Longest of these replies', count().default(128)),
     list: running('--list <count>', 'Most rows in each list of rows to look at', count().default(50)),
     seed: running('--seed <number>', 'Seed of the replies and of mismatched pairs', z.number().int().min(0).default(0)),
-    precision: running(
-      '--precision <type>',
-      'Type of matrix products; auto: bf16 where the processor has it',
-      z.enum(['auto', 'float32', 'bf16']).default('auto'),
-    ),
+    device: running(deviceDeclaration, deviceDescription, deviceSchema()),
+    precision: running('--precision <type>', precisionDescription, z.enum(['auto', 'float32', 'bf16']).default('auto')),
     threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
   })
   .refine(({ adapter, model }) => adapter === undefined || model !== undefined, {

@@ -15,9 +15,9 @@ import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
 import { ResidentModel } from '../model/resident.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
+import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
 import { setThreads } from '../tensor/engine.ts'
-import { hasBfloat16 } from '../tensor/processor.ts'
-import type { Dtype } from '../tensor/tensor.ts'
+import type { Device, Dtype } from '../tensor/tensor.ts'
 import { mismatchedSequences, pairsOf } from '../train/batches.ts'
 import { sequenceLogps, withComputeWeights } from '../train/passes.ts'
 import type { Progress } from '../train/run.ts'
@@ -112,17 +112,20 @@ async function opened(
 /** Passes over sequences with one model at a time in memory; an adapter is put on and taken off there. */
 class Scorer {
   readonly #resident = new ResidentModel()
+  readonly #device: Device
   readonly #compute: Dtype
   readonly #hooks: Hooks
 
-  constructor({ precision }: ResolvedRewardsOptions, hooks: Hooks) {
-    this.#compute = precision === 'float32' || (precision === 'auto' && !hasBfloat16()) ? 'float32' : 'bfloat16'
+  constructor({ device, precision }: ResolvedRewardsOptions, hooks: Hooks) {
+    this.#device = resolveDevice(device)
+    this.#compute = computeTypeOn(this.#device, precision)
     this.#hooks = hooks
   }
 
   async with<R>(source: ModelSource, work: (decoder: Decoder, weights: Weights) => Promise<R>): Promise<R> {
     const { progress } = this.#hooks
-    const decoder = this.#resident.use(source, source.adapter ? this.#compute : 'float32', { progress })
+    const how = { device: this.#device, progress }
+    const decoder = this.#resident.use(source, source.adapter ? this.#compute : 'float32', how)
     try {
       return await withComputeWeights(decoder, this.#compute, (weights) => work(decoder, weights))
     } finally {

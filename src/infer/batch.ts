@@ -59,6 +59,7 @@ export class Batch {
       decoder.config,
       dtype,
       Math.max(mostOfARow, Math.floor(cacheBytes / pageBytes(decoder.config, dtype))),
+      decoder.device,
     )
   }
 
@@ -150,9 +151,11 @@ export class Batch {
   #pass(layout: Layout, tokens: Int32Array, ends: Int32Array): Drawn {
     const { positions } = layout
     const lengths = Int32Array.from(layout.rows, (row) => longest(this.#rows[row]!))
-    const stream = { ...streamTensors({ tokens, positions }), rows: { positions, lengths } }
+    const { device } = this.#decoder
+    const stream = { ...streamTensors({ tokens, positions }, device), rows: { positions, lengths } }
     const states = this.#decoder.hidden(this.#weights, stream, this.#cache.attention(layout))
-    const last = ends.length === tokens.length ? states : states.indexSelect(0, Tensor.from(ends).to('int64'))
+    const all = ends.length === tokens.length
+    const last = all ? states : states.indexSelect(0, Tensor.from(ends, undefined, 'int64', device))
     const shares = this.#rows.map(({ random }) => (this.#options.greedy ? 0 : random.share()))
     const seen = this.#rows.map(({ prompt, reply }) => [prompt, reply])
     return drawTokens(this.#decoder.logits(this.#weights, last), this.#options, shares, seen)

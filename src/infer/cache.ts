@@ -2,7 +2,7 @@ import type { Attention } from '../model/attention.ts'
 import type { ModelConfig } from '../model/config.ts'
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
-import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Device, type Dtype, Tensor } from '../tensor/tensor.ts'
 
 /** Tokens of a page, as native/kernels has it. */
 export const pageTokens = 32
@@ -22,6 +22,7 @@ export class PagedCache {
   readonly #config: ModelConfig
   readonly #dtype: Dtype
   readonly #most: number
+  readonly #device: Device
   #layers: { keys: Tensor; values: Tensor }[] = []
   #uses: number[] = []
   readonly #empty: number[] = []
@@ -34,10 +35,11 @@ export class PagedCache {
   readonly #prefixOf = new Map<number, number>()
 
   /** `dtype`: that of keys and values, which is the matrices' own. At most `mostPages` are held. */
-  constructor(config: ModelConfig, dtype: Dtype, mostPages: number) {
+  constructor(config: ModelConfig, dtype: Dtype, mostPages: number, device: Device = 'cpu') {
     this.#config = config
     this.#dtype = dtype
     this.#most = mostPages
+    this.#device = device
   }
 
   /** Pages that could be taken now. */
@@ -158,8 +160,8 @@ export class PagedCache {
     const { keyValueHeads, headSize } = this.#config
     const padded = 16 * Math.ceil(headSize / 16)
     return outsideScopes(() => ({
-      keys: op.zeros([pages, keyValueHeads, headSize, pageTokens], this.#dtype),
-      values: op.zeros([pages, keyValueHeads, pageTokens, padded], this.#dtype),
+      keys: op.zeros([pages, keyValueHeads, headSize, pageTokens], this.#dtype, undefined, this.#device),
+      values: op.zeros([pages, keyValueHeads, pageTokens, padded], this.#dtype, undefined, this.#device),
     }))
   }
 

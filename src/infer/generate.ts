@@ -6,10 +6,9 @@ import type { Quantization } from '../model/frozen.ts'
 import { loadSource } from '../model/load.ts'
 import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
 import type { ResidentModel } from '../model/resident.ts'
+import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
-import { hasBfloat16 } from '../tensor/processor.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
-import type { Dtype } from '../tensor/tensor.ts'
 import type { Progress } from '../train/run.ts'
 import type { Reply, ResolvedGenerateOptions } from './options.ts'
 import { type NamedPrompt, readPrompts } from './prompts.ts'
@@ -135,10 +134,11 @@ async function* answers(
   { progress, resident }: GenerateHooks,
 ): AsyncGenerator<Sample> {
   // Norms and embeddings keep the precision they are stored in, and matrices are cast: as in training.
-  const compute = computeType(options)
+  const device = resolveDevice(options.device)
+  const compute = computeTypeOn(device, options.precision)
   const stored = source.folder.dtype === 'bfloat16' ? 'bfloat16' : 'float32'
   const dtype = source.adapter ? compute : stored
-  const how = { quantization: quantizationOf(options), progress }
+  const how = { device, quantization: quantizationOf(options), progress }
   const decoder = resident ? resident.use(source, dtype, how) : loadSource(source, dtype, how)
   const weights = noGrad(() => scope(() => decoder.computeWeights(compute)))
   try {
@@ -153,11 +153,6 @@ async function* answers(
 
 function quantizationOf({ loadIn }: ResolvedGenerateOptions): Quantization | null {
   return loadIn === undefined ? null : { bits: loadIn === '4bit' ? 4 : 8, doubleQuantization: true }
-}
-
-function computeType({ precision }: ResolvedGenerateOptions): Dtype {
-  if (precision === 'float32') return 'float32'
-  return precision === 'bf16' || hasBfloat16() ? 'bfloat16' : 'float32'
 }
 
 /** Holds back what ends before its turn. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { Message } from '../data/types.ts'
+import { deviceDeclaration, deviceDescription, deviceSchema, precisionDescription } from '../options/device.ts'
 import { optionGroup, textList } from '../options/option.ts'
 
 const input = optionGroup('Model and prompts')
@@ -88,11 +89,8 @@ export const generateOptions = z
     ),
     greedy: sampling('--greedy', 'Always take the likeliest token', z.boolean().default(false)),
     seed: sampling('--seed <number>', 'Seed of the sampling', z.number().int().min(0).default(0)),
-    precision: running(
-      '--precision <type>',
-      'Type of matrix products; auto: bf16 where the processor has it',
-      z.enum(['auto', 'float32', 'bf16']).default('auto'),
-    ),
+    device: running(deviceDeclaration, deviceDescription, deviceSchema()),
+    precision: running('--precision <type>', precisionDescription, z.enum(['auto', 'float32', 'bf16']).default('auto')),
     threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
   })
   .refine(({ resume, output }) => !resume || output !== undefined, {

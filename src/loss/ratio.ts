@@ -35,5 +35,5 @@ export function tokenLogRatios({ tokens }: Rows): Tensor {
 
 /** Sums of token values by row, [rows] float32. */
 export function sumByRow(values: Tensor, { tokens, policy }: Rows): Tensor {
-  return op.indexAdd(op.zeros(policy.shape, 'float32'), 0, tokens!.row, values)
+  return op.indexAdd(op.zeros(policy.shape, 'float32', undefined, policy.device), 0, tokens!.row, values)
 }

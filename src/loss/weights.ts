@@ -1,17 +1,18 @@
 import { op } from '../tensor/operators.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import type { Device, Tensor } from '../tensor/tensor.ts'
 import type { Settings } from './options.ts'
 
 type Weights = Pick<Settings, 'desirableWeight' | 'undesirableWeight'>
 
 /** lambda_D for desirable and lambda_U for undesirable rows, [rows] float32. `auto` must have been resolved. */
 export function labelWeights(desirable: Tensor, { desirableWeight, undesirableWeight }: Weights): Tensor {
-  return op.where(desirable, scalar(desirableWeight), scalar(undesirableWeight))
+  const { device } = desirable
+  return op.where(desirable, scalar(desirableWeight, device), scalar(undesirableWeight, device))
 }
 
-function scalar(weight: number | 'auto'): Tensor {
+function scalar(weight: number | 'auto', device: Device): Tensor {
   if (weight === 'auto') throw new Error('desirableWeight and undesirableWeight are auto: resolveWeights() comes first')
-  return op.full([], weight, 'float32')
+  return op.full([], weight, 'float32', undefined, device)
 }
 
 /** +1 for desirable, -1 for undesirable rows, [rows] float32. */

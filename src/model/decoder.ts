@@ -1,6 +1,7 @@
+import { deviceMemory } from '../tensor/device.ts'
 import { op } from '../tensor/operators.ts'
 import { scope } from '../tensor/scope.ts'
-import { type Dtype, Tensor } from '../tensor/tensor.ts'
+import { type Device, type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Adapter, disposeAdapter } from './adapters/adapter.ts'
 import { applyAdapter, withDropout } from './adapters/apply.ts'
 import { dropoutKeys } from './adapters/dropout.ts'
@@ -62,6 +63,8 @@ export class Decoder {
   /** What is trained and saved: float32, or the type it was loaded in where it is frozen. */
   readonly parameters: Parameters
   readonly contextTokens: number | null
+  /** Where the parameters are, and so where all is computed. */
+  readonly device: Device
   /** Trained in place of `parameters`, where there is one. */
   readonly adapter: Adapter | null
   readonly #quantized: ReadonlyMap<string, QuantizedWeight>
@@ -80,6 +83,7 @@ export class Decoder {
     this.config = config
     this.contextTokens = contextTokens
     this.parameters = parameters
+    this.device = parameters.values().next().value?.device ?? 'cpu'
     this.adapter = adapter ?? null
     this.#quantized = quantized ?? new Map()
     this.#owner = owner ?? this
@@ -162,20 +166,23 @@ export class Decoder {
     stream: TokenStream & Targets,
     { tape, dropoutSeed }: TrainingPass = {},
   ): { logps: Tensor; states: Tensor } {
-    const used = dropoutSeed === undefined ? weights : withDropout(weights, () => dropoutKeys(stream, dropoutSeed))
-    const x = this.hidden(used, streamTensors(stream), segmentAttention(stream.segments, stream), tape)
-    const positions = int64(stream.targetPositions)
+    const { device } = this
+    const used =
+      dropoutSeed === undefined ? weights : withDropout(weights, () => dropoutKeys(stream, dropoutSeed, device))
+    const x = this.hidden(used, streamTensors(stream, device), segmentAttention(stream.segments, stream), tape)
+    const positions = int64(stream.targetPositions, device)
     const states = op.embedding(x, positions)
     const adapted = this.#adaptedHead(used, states, positions)
     const cap = this.config.logitSoftCap ?? 0
     const rows = this.#logitRows(adapted.head.dtype)
-    return { logps: op.tokenLogps(adapted.states, adapted.head, int64(stream.targets), rows, cap), states }
+    return { logps: op.tokenLogps(adapted.states, adapted.head, int64(stream.targets, device), rows, cap), states }
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
   completionLogps(weights: Weights, stream: TokenStream & Targets, rows: number, training?: TrainingPass): Tensor {
     const logps = this.tokenLogps(weights, stream, training)
-    return op.indexAdd(op.zeros([rows], 'float32'), 0, int64(stream.targetRow), logps)
+    const zeros = op.zeros([rows], 'float32', undefined, this.device)
+    return op.indexAdd(zeros, 0, int64(stream.targetRow, this.device), logps)
   }
 
   /** Logits over the vocabulary, float32 [states, vocabulary]; for sampling and tests. */
@@ -191,9 +198,15 @@ export class Decoder {
     return weights.adapter?.head(weights, this.config.names.head, cast, head, positions) ?? { states: cast, head }
   }
 
-  /** Targets whose logits exist at once: 64 MB of them. Fewer would add up the head's gradient more often, which is slower. */
+  /** Targets whose logits exist at once: fewer would add up the head's gradient more often, which is slower. */
   #logitRows(dtype: Dtype): number {
-    return Math.max(16, Math.floor(2 ** 26 / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
+    return Math.max(16, Math.floor(this.#logitBytes / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
+  }
+
+  /** 64 MB, or a 256th of a GPU's memory where that is more, up to 512 MB; with what is computed from them, 4 times as much. */
+  get #logitBytes(): number {
+    const total = deviceMemory(this.device)?.total ?? 0
+    return Math.min(2 ** 29, Math.max(2 ** 26, total / 256))
   }
 
   dispose(): void {
@@ -221,12 +234,15 @@ function roundedTo(dtype: Dtype, value: number): number {
   return result
 }
 
-function int64(values: Int32Array): Tensor {
-  return Tensor.from(values, [values.length], 'int64')
+function int64(values: Int32Array, device: Device): Tensor {
+  return Tensor.from(values, [values.length], 'int64', device)
 }
 
-/** A stream's tokens and positions as tensors. */
-export function streamTensors({ tokens, positions }: Pick<TokenStream, 'tokens' | 'positions'>) {
+/** A stream's tokens and positions as tensors on a decoder's device. */
+export function streamTensors(
+  { tokens, positions }: Pick<TokenStream, 'tokens' | 'positions'>,
+  device: Device = 'cpu',
+) {
   const highestPosition = positions.reduce((most, position) => Math.max(most, position), 0)
-  return { tokens: int64(tokens), positions: int64(positions), highestPosition }
+  return { tokens: int64(tokens, device), positions: int64(positions, device), highestPosition }
 }

@@ -1,4 +1,4 @@
-import type { Dtype } from '../tensor/tensor.ts'
+import type { Device, Dtype } from '../tensor/tensor.ts'
 import type { Progress } from '../train/run.ts'
 import { loadAdapter } from './adapters/folder.ts'
 import { adapterTargets } from './adapters/targets.ts'
@@ -13,6 +13,8 @@ import { showingBytes } from './progress.ts'
 export type LoadProgress = Pick<Progress, 'start'>
 
 export interface LoadOptions extends DecoderOptions {
+  /** The processor where it is left out. */
+  device?: Device | undefined
   progress?: LoadProgress | undefined
 }
 
@@ -22,16 +24,18 @@ export interface LoadOptions extends DecoderOptions {
 export function loadDecoder(
   model: string | ModelFolder,
   dtype: Dtype,
-  { progress, ...options }: LoadOptions = {},
+  { device, progress, ...options }: LoadOptions = {},
 ): Decoder {
   const { config, tensors, path } = typeof model === 'string' ? openModelFolder(model) : model
   const parameters = showingBytes(progress, 'weights (MB)', (onBytes) =>
-    loadParameters(config, tensors, dtype, path, onBytes),
+    loadParameters(config, tensors, dtype, path, onBytes, device),
   )
   return new Decoder(config, parameters, options)
 }
 
 export interface SourceOptions {
+  /** The processor where it is left out. */
+  device?: Device | undefined
   contextTokens?: number
   quantization?: Quantization | null
   progress?: LoadProgress | undefined
@@ -41,7 +45,7 @@ export interface SourceOptions {
 export function loadSource({ folder, adapter }: ModelSource, dtype: Dtype, options: SourceOptions = {}): Decoder {
   const shapes = modelShapes(folder.config)
   const { parameters, quantized } = loadWeights({ folder, adapter }, dtype, options)
-  const loaded = adapter && loadAdapter(adapter, shapes)
+  const loaded = adapter && loadAdapter(adapter, shapes, options.device)
   return new Decoder(folder.config, parameters, { contextTokens: options.contextTokens, quantized, adapter: loaded })
 }
 
@@ -56,9 +60,9 @@ export function trainedInFull({ folder, adapter }: ModelSource): readonly string
   return adapter ? adapterTargets(adapter.config, modelShapes(folder.config)).full : []
 }
 
-function loadWeights(source: ModelSource, dtype: Dtype, { quantization, progress }: SourceOptions) {
+function loadWeights(source: ModelSource, dtype: Dtype, { device, quantization, progress }: SourceOptions) {
   const keep = new Set(trainedInFull(source))
   return showingBytes(progress, 'weights (MB)', (onBytes) =>
-    loadFrozen(source.folder, dtype, quantization, keep, onBytes),
+    loadFrozen(source.folder, dtype, quantization, keep, onBytes, device),
   )
 }

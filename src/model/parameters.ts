@@ -2,7 +2,7 @@ import { op } from '../tensor/operators.ts'
 import { Generator } from '../tensor/random.ts'
 import type { StoredTensor } from '../tensor/safetensors.ts'
 import { noGrad, outsideScopes, scope } from '../tensor/scope.ts'
-import type { Dtype, Tensor } from '../tensor/tensor.ts'
+import type { Device, Dtype, Tensor } from '../tensor/tensor.ts'
 import { moduleName } from './block.ts'
 import type { ModelConfig } from './config.ts'
 import type { Parameters } from './layers.ts'
@@ -151,7 +151,7 @@ function initialValues(
 const derivedPattern = /\.(rotary_emb\.inv_freq|attention\.bias|attention\.masked_bias)$/
 
 /**
- * A model's weights out of a folder's tensors, each in memory of its own. They are read a piece at a time, so that little more than the model
+ * A model's weights out of a folder's tensors, each in memory of its own on the device. They are read a piece at a time, so that little more than the model
  * itself is in memory. Throws naming every tensor that is missing, misshapen or left over (rotary tables and masks, which old checkpoints
  * store, and the copy of a tied head are passed over). `onProgress` hears how many bytes of the model have been read, of how many.
  */
@@ -161,6 +161,7 @@ export function loadParameters(
   dtype: Dtype,
   folder: string,
   onProgress: (bytes: number, total: number) => void = () => {},
+  device: Device = 'cpu',
 ): Parameters {
   const wanted = checkStored(config, stored, folder)
   const entries = Array.from(wanted.keys(), (name) => [name, stored.get(name)!] as const)
@@ -171,7 +172,7 @@ export function loadParameters(
     for (const [name, entry] of entries) {
       parameters.set(
         name,
-        outsideScopes(() => noGrad(() => entry.read(dtype))),
+        outsideScopes(() => noGrad(() => entry.read(dtype, device))),
       )
       done += entry.bytes
       onProgress(done, total)

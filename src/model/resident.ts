@@ -18,14 +18,20 @@ export class ResidentModel {
    */
   use(source: ModelSource, dtype: Dtype, options: SourceOptions = {}): Decoder {
     const { folder, adapter } = source
-    const { quantization = null, contextTokens = null } = options
-    const key = JSON.stringify([folder.path, contextTokens, quantization, quantization && trainedInFull(source)])
+    const { quantization = null, contextTokens = null, device = 'cpu' } = options
+    const key = JSON.stringify([
+      folder.path,
+      device,
+      contextTokens,
+      quantization,
+      quantization && trainedInFull(source),
+    ])
     if (!this.#base || this.#key !== key) {
       this.dispose()
       this.#base = loadBase(source, dtype, options)
       this.#key = key
     }
-    return this.#base.withAdapter(adapter && loadAdapter(adapter, modelShapes(folder.config)))
+    return this.#base.withAdapter(adapter && loadAdapter(adapter, modelShapes(folder.config), device))
   }
 
   dispose(): void {

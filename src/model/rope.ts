@@ -1,6 +1,6 @@
 import { op } from '../tensor/operators.ts'
 import { outsideScopes, scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import { type Device, Tensor } from '../tensor/tensor.ts'
 import { dependsOnLength, type RopeConfig, ropeAmplitude, ropeFrequencies, ropeRegime } from './frequencies.ts'
 
 /** Cosines and sines of some positions, each [tokens, 1, size]. */
@@ -11,7 +11,7 @@ export interface Rotation {
 
 /** Where the tokens of a stream stand in their rows. */
 export interface StreamPositions {
-  /** int64 [tokens] */
+  /** int64 [tokens], on the device that computes */
   positions: Tensor
   highestPosition: number
   /** The positions again, and how long the row of each token may become: where given, a row is turned by its own length. */
@@ -33,13 +33,14 @@ export class Rope {
   /** `contextTokens`: the length that the frequencies are made for, where they depend on one. */
   at(stream: StreamPositions, contextTokens: number | null): Rotation {
     const { positions, highestPosition: highest, rows } = stream
-    if (rows && contextTokens === null && dependsOnLength(this.#config)) return this.#byRow(rows)
-    const { cos, sin } = this.#upTo(highest + 1, ropeRegime(this.#config, contextTokens ?? highest + 1))
+    if (rows && contextTokens === null && dependsOnLength(this.#config)) return this.#byRow(rows, positions.device)
+    const regime = ropeRegime(this.#config, contextTokens ?? highest + 1)
+    const { cos, sin } = this.#upTo(highest + 1, regime, positions.device)
     return { cos: op.unsqueeze(cos.indexSelect(0, positions), 1), sin: op.unsqueeze(sin.indexSelect(0, positions), 1) }
   }
 
   /** Each token by the frequencies for its own row's length. */
-  #byRow({ positions, lengths }: NonNullable<StreamPositions['rows']>): Rotation {
+  #byRow({ positions, lengths }: NonNullable<StreamPositions['rows']>, device: Device): Rotation {
     const half = this.#config.size / 2
     const known = new Map<number, Float32Array>()
     const angles = new Float32Array(positions.length * half)
@@ -50,16 +51,16 @@ export class Rope {
       for (let i = 0; i < half; i++) angles[token * half + i] = position * frequencies[i]!
     }
     const { cos, sin } = turns(Tensor.from(angles, [positions.length, half]), ropeAmplitude(this.#config))
-    return { cos: op.unsqueeze(cos, 1), sin: op.unsqueeze(sin, 1) }
+    return { cos: op.unsqueeze(cos.on(device), 1), sin: op.unsqueeze(sin.on(device), 1) }
   }
 
-  #upTo(positions: number, regime: number): Rotation {
+  #upTo(positions: number, regime: number, device: Device): Rotation {
     if (this.#tables && this.#tables.positions >= positions && this.#tables.regime === regime) return this.#tables
     this.dispose()
     const size = Math.max(256, 2 ** Math.ceil(Math.log2(positions)))
     const frequencies = ropeFrequencies(this.#config, regime)
     // Made outside of the caller's scope, since the tables outlive it.
-    const made = outsideScopes(() => tables(frequencies, size, ropeAmplitude(this.#config)))
+    const made = outsideScopes(() => tables(frequencies, size, ropeAmplitude(this.#config), device))
     this.#tables = { ...made, positions: size, regime }
     return this.#tables
   }
@@ -79,8 +80,12 @@ export function rotate(queries: Tensor, keys: Tensor, { cos, sin }: Rotation): [
   return op.rotaryEmbedding(queries, keys, cos, sin)
 }
 
-function tables(frequencies: Float32Array, positions: number, amplitude: number): Rotation {
-  return scope(() => turns(op.outer(op.arange(positions, 'float32'), Tensor.from(frequencies)), amplitude))
+/** Computed on the processor: the same bits on all devices. */
+function tables(frequencies: Float32Array, positions: number, amplitude: number, device: Device): Rotation {
+  return scope(() => {
+    const { cos, sin } = turns(op.outer(op.arange(positions, 'float32'), Tensor.from(frequencies)), amplitude)
+    return { cos: cos.on(device), sin: sin.on(device) }
+  })
 }
 
 /** Angles [n, size / 2] -> cosines and sines [n, size]. */

@@ -1,7 +1,7 @@
 import { op } from '../tensor/operators.ts'
 import { Generator } from '../tensor/random.ts'
 import { noGrad, outsideScopes, scope } from '../tensor/scope.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import type { Device, Tensor } from '../tensor/tensor.ts'
 import type { Parameters } from './layers.ts'
 
 /** The linear layers and their outputs, named as in the authors' code (HALOs, `v_head`): a ReLU lies between each two. */
@@ -20,12 +20,12 @@ export class ValueHead {
   }
 
   /** A fresh one, as torch's Linear starts: weights and biases uniform in +-1 / sqrt(inputs). */
-  static create(hiddenSize: number, seed: number): ValueHead {
+  static create(hiddenSize: number, seed: number, device: Device = 'cpu'): ValueHead {
     const generator = new Generator(seed)
     const bound = 1 / Math.sqrt(hiddenSize)
     const made = (shape: number[]) =>
       outsideScopes(() =>
-        noGrad(() => scope(() => op.uniform(op.empty(shape, 'float32'), -bound, bound, generator.index))),
+        noGrad(() => scope(() => op.uniform(op.empty(shape, 'float32'), -bound, bound, generator.index).on(device))),
       )
     const parameters: Parameters = new Map()
     for (const layer of layers) {

@@ -41,6 +41,7 @@ const settings: Partial<Record<ObjectiveName, Partial<LossOptions>>> = {
 }
 
 const alignment: Partial<TrainOptions> = {
+  device: 'cpu',
   precision: 'float32',
   batchSize: 32,
   schedule: { type: 'linear', warmup: 0.1 },
@@ -112,6 +113,7 @@ export class Shop implements World {
       )
       if (!existsSync(join(untrained, 'model.safetensors'))) writeInitialWeights(untrained, 0)
       const course: Partial<TrainOptions> = {
+        device: 'cpu',
         precision: 'float32',
         epochs: 3,
         batchSize: 64,

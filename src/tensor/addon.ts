@@ -14,7 +14,7 @@ export interface Addon {
   dtype(handle: number): string
   device(handle: number): string
   item(handle: number): number
-  fromBytes(bytes: ArrayBufferView, shape: readonly number[], dtype: string): number
+  fromBytes(bytes: ArrayBufferView, shape: readonly number[], dtype: string, device?: string): number
   toBytes(handle: number): ArrayBuffer
   mapFile(path: string): unknown
   mappedBytes(mapping: unknown): ArrayBuffer
@@ -28,6 +28,21 @@ export interface Addon {
   generator(seed: number): number
   generatorState(generator: number): number
   setGeneratorState(generator: number, state: number): void
+  gpus(): {
+    all: { name: string; memory: number; capability: string; bfloat16: boolean }[]
+    driver: string
+    cuda: number
+    problem: string
+    loaded: boolean
+  }
+  deviceMemory(
+    device: string,
+  ): Record<'allocated' | 'reserved' | 'peakAllocated' | 'peakReserved' | 'free' | 'total', number> | null
+  resetDevicePeak(device: string): void
+  emptyDeviceCache(device: string): void
+  synchronize(device: string): void
+  allowTf32(on: boolean): void
+  deterministic(on: boolean): void
   threads(count?: number): number
   memory(): { live: number; peak: number; cached: number }
   resetPeakMemory(): void
@@ -84,7 +99,18 @@ function load(): Addon {
     const failure = boot.preload(build.blas)
     if (failure) throw new Error(`${build.blas} cannot be loaded: ${failure}; run \`npm run setup\` again`)
   }
+  if (build.libtorch.cuda) loadCuda(boot, build.libtorch.lib)
   const native = require(build.addon) as Addon
   native.threads(defaultThreads())
   return native
+}
+
+/**
+ * libtorch's CUDA part, before the addon: it registers its operators when it is loaded. Only where a driver is, since it is half a gigabyte.
+ * A failure shows when a GPU is asked for.
+ */
+function loadCuda(boot: Boot, folder: string): void {
+  if (boot.preload('libcuda.so.1') !== null) return
+  boot.setEnvironment('CUBLAS_WORKSPACE_CONFIG', ':4096:8') // what deterministic products need
+  boot.preload(`${folder}/libtorch_cuda.so`)
 }

@@ -1,13 +1,15 @@
 import { addon, engineBuild } from './addon.ts'
+import { cudaProblem, findGpus, type Gpus } from './device.ts'
 import { bindOperators } from './operators.ts'
-import { blasKernelWarning, defaultThreads, gpuNames, hasBfloat16, processorName } from './processor.ts'
+import { blasKernelWarning, defaultThreads, hasBfloat16, processorName } from './processor.ts'
 
 /** What runs underneath, for `prospect doctor` and the start of a run. */
 export interface EngineReport {
   libtorch: { version: string; source: string; library: string; cuda: boolean }
   processor: { name: string; threads: number; capability: string; bfloat16: boolean }
   blas: { kernel: string | null; library: string | null }
-  gpus: string[]
+  /** `problem`: why training cannot use one; empty where it can. */
+  gpus: Gpus
   warnings: string[]
 }
 
@@ -16,6 +18,7 @@ export function inspectEngine(): EngineReport {
   bindOperators()
   const native = addon().engine()
   const build = engineBuild()
+  const gpus = findGpus()
   const kernelWarning = blasKernelWarning(native.blasKernel)
   return {
     libtorch: {
@@ -31,7 +34,7 @@ export function inspectEngine(): EngineReport {
       bfloat16: hasBfloat16(),
     },
     blas: { kernel: native.blasKernel, library: native.blasLibrary },
-    gpus: gpuNames(),
+    gpus: { ...gpus, problem: gpus.problem || (gpus.loaded ? '' : cudaProblem()) },
     warnings: kernelWarning ? [kernelWarning] : [],
   }
 }

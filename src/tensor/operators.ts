@@ -119,6 +119,7 @@ const rows = {
   indexCopyInPlace: aten<(self: T, dim: number, index: T, source: T) => T>('index_copy_'),
   // copies and types
   toDtype: aten<(self: T, dtype: Dtype, nonBlocking?: boolean, copy?: boolean) => T>('to.dtype'),
+  toDevice: aten<(self: T, device: string, dtype: Dtype, nonBlocking?: boolean, copy?: boolean) => T>('to.device'),
   clone: aten<Unary>('clone'),
   detach: aten<Unary>('detach'),
   // in place
@@ -225,17 +226,34 @@ function stubs(): Functions {
   return table as unknown as Functions
 }
 
+/** Set to `composed`, the processor computes with the compositions that other devices use in place of this project's kernels: to compare them. */
+const kernels = process.env.PROSPECT_KERNELS
+
 /** Replaces each stub by the operator itself. Throws where this libtorch lacks one, naming all that it lacks. */
 export function bindOperators(): void {
   const native = addon()
   const missing: string[] = []
   for (const [key, row] of Object.entries(rows)) {
-    const index = native.operatorIndex(row.name)
-    if (index < 0) missing.push(row.name)
+    const name = kernels === 'composed' ? row.name.replace(/^prospect::/, 'prospect_composed::') : row.name
+    const index = native.operatorIndex(name)
+    if (index < 0) missing.push(name)
     else (op as unknown as Record<string, AnyFunction>)[key] = compile(native, index)
   }
   if (missing.length > 0)
     throw new Error(`libtorch ${native.engine().version} lacks ${missing.join(', ')}: use 1.13 or newer`)
+}
+
+type Own = { [K in keyof Rows]: (typeof rows)[K]['name'] extends `aten::${string}` ? never : K }[keyof Rows]
+
+/** This project's operators as other devices compute them, for tensors on any device: to compare them with the kernels. */
+export function compositions(): Pick<Functions, Own> {
+  const native = addon()
+  const own = Object.entries(rows).filter(([, { name }]) => name.startsWith('prospect::'))
+  const entries = own.map(([key, { name }]) => {
+    const index = native.operatorIndex(name.replace('prospect::', 'prospect_composed::'))
+    return [key, compile(native, index)]
+  })
+  return Object.fromEntries(entries) as Pick<Functions, Own>
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus } from 'node:os'
 
 const cpuinfo = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : ''
@@ -53,16 +53,6 @@ function cgroupCores(): number {
 /** The processor's name. */
 export function processorName(): string {
   return /^model name\s*:\s*(.*)$/m.exec(cpuinfo)?.[1] ?? process.arch
-}
-
-/** Names of the NVIDIA GPUs that the driver shows. */
-export function gpuNames(): string[] {
-  const folder = '/proc/driver/nvidia/gpus'
-  if (!existsSync(folder)) return []
-  return readdirSync(folder).map((gpu) => {
-    const information = readFileSync(`${folder}/${gpu}/information`, 'utf8')
-    return /^Model:\s*(.*)$/m.exec(information)?.[1] ?? gpu
-  })
 }
 
 /** A sentence where OPENBLAS_CORETYPE, which the user or the image set, holds OpenBLAS to a kernel below the processor's; else null. */

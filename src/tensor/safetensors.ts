@@ -3,7 +3,7 @@ import { addon } from './addon.ts'
 import { writeAll, writeFileAtomic } from './atomic.ts'
 import { type Dtype, op } from './operators.ts'
 import { scope } from './scope.ts'
-import { Tensor } from './tensor.ts'
+import { type Device, Tensor } from './tensor.ts'
 
 // The format: 8 bytes little-endian length of the header, the header in JSON, the data. github.com/huggingface/safetensors, README, "Format".
 const codes = {
@@ -50,8 +50,8 @@ export interface TensorEntry extends LazyTensor {
 
 /** A tensor of a file, which can also be read into memory of its own. */
 export interface StoredTensor extends TensorEntry {
-  /** The tensor in the given type. It is read a piece at a time: besides the result, a few megabytes are in memory. */
-  read(dtype: Dtype): Tensor
+  /** The tensor in the given type, on the device. It is read a piece at a time: besides the result, a few megabytes are in memory. */
+  read(dtype: Dtype, device?: Device): Tensor
 }
 
 export interface SafetensorsFile {
@@ -84,7 +84,7 @@ export function readSafetensors(path: string): SafetensorsFile {
   const entries = places.map((place): [string, StoredTensor] => {
     const { name, dtype, shape, begin, end } = place
     const load = () => new Tensor(addon().mappedTensor(mapping, dataStart + begin, shape, dtype))
-    const read = (wanted: Dtype) => readTensor({ path, version }, dataStart, place, wanted)
+    const read = (wanted: Dtype, device?: Device) => readTensor({ path, version }, dataStart, place, wanted, device)
     return [name, { name, dtype, shape, bytes: end - begin, load, read }]
   })
   return { metadata, tensors: new Map(entries) }
@@ -131,11 +131,12 @@ function readTensor(
   dataStart: number,
   { name, dtype, shape, begin, end }: Place,
   wanted: Dtype,
+  device?: Device,
 ): Tensor {
   const file = openSync(path, 'r')
   try {
     if (versionOf(file) !== version) throw new Error(`${path}: the file changed while it was read: try again`)
-    const result = op.empty(shape, wanted)
+    const result = op.empty(shape, wanted, undefined, device)
     const flat = scope(() => result.view(-1))
     const buffer = new ArrayBuffer(Math.min(pieceBytes, end - begin))
     for (let at = begin; at < end; at += pieceBytes) {

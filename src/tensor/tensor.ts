@@ -4,6 +4,9 @@ import { track, untrack } from './scope.ts'
 
 export type { Dtype } from './operators.ts'
 
+/** Where a tensor's memory is: `cpu`, `cuda:0`, ...; `meta`: nowhere, the tensor has a shape only. */
+export type Device = string
+
 type Data = Float32Array | Float64Array | BigInt64Array | Int32Array | Int16Array | Int8Array | Uint8Array | Uint16Array
 
 const arrays = {
@@ -30,10 +33,13 @@ export class Tensor {
     track(this)
   }
 
-  /** Copies `data` to a new tensor on the CPU; the dtype is the array's own unless it is given (int64 from Int32Array, bool from Uint8Array). */
-  static from(data: Data | readonly number[], shape?: readonly number[], dtype?: Dtype): Tensor {
+  /**
+   * Copies `data` to a new tensor, on the CPU unless a device is given; the dtype is the array's own unless it is given (int64 from Int32Array,
+   * bool from Uint8Array). A GPU takes the copy while the processor goes on.
+   */
+  static from(data: Data | readonly number[], shape?: readonly number[], dtype?: Dtype, device?: Device): Tensor {
     const { values, type } = typedData(data, dtype)
-    return new Tensor(addon().fromBytes(values, shape ?? [values.length], type))
+    return new Tensor(addon().fromBytes(values, shape ?? [values.length], type, device))
   }
 
   /** A copy of bytes that lie in memory as the dtype's elements, row-major. */
@@ -119,6 +125,10 @@ export class Tensor {
   /** This tensor where it has the dtype already, else a copy. */
   to(dtype: Dtype): Tensor {
     return this.dtype === dtype ? this : op.toDtype(this, dtype)
+  }
+  /** This tensor where it is on the device already, else a copy. */
+  on(device: Device): Tensor {
+    return this.device === device ? this : op.toDevice(this, device, this.dtype)
   }
   detach(): Tensor {
     return op.detach(this)

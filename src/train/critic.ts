@@ -22,8 +22,8 @@ export class Critic {
   readonly head: ValueHead
   readonly #optimizer: AdamW
 
-  constructor(hiddenSize: number, seed: number, options: AdamWOptions) {
-    this.head = ValueHead.create(hiddenSize, new Random('value head', seed).below(2 ** 31))
+  constructor({ config, device }: Pick<Decoder, 'config' | 'device'>, seed: number, options: AdamWOptions) {
+    this.head = ValueHead.create(config.hiddenSize, new Random('value head', seed).below(2 ** 31), device)
     for (const parameter of this.head.parameters.values()) parameter.withGrad()
     this.#optimizer = new AdamW(this.head.parameters, { ...options, maxGradNorm })
   }

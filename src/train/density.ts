@@ -138,22 +138,25 @@ async function eachPrompt(
 
 /** [prompts, hiddenSize], by the order given. */
 function meanStates(decoder: Decoder, weights: Weights, micro: readonly Sequence[]): Tensor {
+  const { device } = decoder
   const packed = pack(micro)
-  const states = decoder.hidden(weights, streamTensors(packed), segmentAttention(packed.segments))
+  const states = decoder.hidden(weights, streamTensors(packed, device), segmentAttention(packed.segments))
   const place = new Map(micro.map(({ row }, i) => [row, i]))
   const tokens = new Int32Array(packed.tokens.length)
   for (const [i, { start, length }] of packed.segments.entries())
     tokens.fill(place.get(packed.rows[i]!)!, start, start + length)
   const sums = op.indexAdd(
-    op.zeros([micro.length, states.shape[1]!], 'float32'),
+    op.zeros([micro.length, states.shape[1]!], 'float32', undefined, device),
     0,
-    Tensor.from(tokens, undefined, 'int64'),
+    Tensor.from(tokens, undefined, 'int64', device),
     states,
   )
   return sums.div(
     Tensor.from(
       Float32Array.from(micro, ({ prompt }) => prompt.length),
       [micro.length, 1],
+      undefined,
+      device,
     ),
   )
 }

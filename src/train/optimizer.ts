@@ -85,5 +85,5 @@ export class AdamW {
 }
 
 function zerosLike(parameter: Tensor): Tensor {
-  return scope(() => op.zeros(parameter.shape, 'float32'))
+  return scope(() => op.zeros(parameter.shape, 'float32', undefined, parameter.device))
 }

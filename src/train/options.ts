@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { feedbackOptions, lengthOptions, onBadRowOption } from '../data/options.ts'
 import { completeLoss, foreignOptions, lossOptions } from '../loss/table.ts'
-import { nested, optionGroup, textList } from '../options/option.ts'
+import { deviceDeclaration, deviceDescription, deviceSchema, precisionDescription } from '../options/device.ts'
+import { nested, numberOr, optionGroup, textList } from '../options/option.ts'
 
 const essentials = optionGroup('Model and data')
 const adapters = optionGroup('Adapter')
@@ -216,15 +217,22 @@ export const trainOptions = z.strictObject({
     every: running('--save-every <steps>', 'Write a checkpoint after every so many steps', count().default(100)),
     keep: running('--save-total-limit <count>', 'Checkpoints to keep, the newest', count().default(2)),
   }),
-  precision: running(
-    '--precision <type>',
-    'Type of matrix products; auto: bf16 where the processor has it',
-    z.enum(['auto', 'float32', 'bf16']).default('auto'),
+  device: running(deviceDeclaration, deviceDescription, deviceSchema()),
+  precision: running('--precision <type>', precisionDescription, z.enum(['auto', 'float32', 'bf16']).default('auto')),
+  tf32: running(
+    '--tf32',
+    'Let a GPU round the factors of float32 products to 10 bits: faster, less exact',
+    z.boolean().default(false),
+  ),
+  deterministic: running(
+    '--deterministic',
+    'On a GPU, only operators that give the same bits every time, so that a resumed run is bit-exact; slower',
+    z.boolean().default(false),
   ),
   microBatchTokens: running(
     '--micro-batch-tokens <tokens>',
-    'Tokens of one forward and backward pass; less takes less memory',
-    count().default(2048),
+    'Tokens of one forward and backward pass, less takes less memory; auto: as many as fit on the GPU, 2048 on the processor',
+    numberOr(count(), 'auto').default(2048),
   ),
   gradientCheckpointing: running(
     '--gradient-checkpointing',

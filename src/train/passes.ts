@@ -2,6 +2,7 @@ import { microBatches, type Packed, pack } from '../data/pack.ts'
 import type { Sequence } from '../data/types.ts'
 import { LayerKeys } from '../model/attention.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
+import { readTogether } from '../tensor/device.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import type { Dtype } from '../tensor/tensor.ts'
 
@@ -36,8 +37,13 @@ export function sequenceLogps(
 ): Float32Array {
   const result = new Float32Array(sequences.length)
   const batches = indexedMicroBatches(sequences, tokenBudget)
-  for (const batch of batches)
-    passInto(result, decoder, weights, batch, packWith(batch, known, batches.length === 1 ? keep : undefined))
+  const packs = batches.map((batch) => packWith(batch, known, batches.length === 1 ? keep : undefined))
+  const pass = (stream: Stream) =>
+    scope(() => noGrad(() => decoder.completionLogps(weights, stream, stream.rows.length)))
+  const values = scope(() => readTogether(packs.map(pass)))
+  for (const [i, { rows }] of packs.entries()) {
+    for (const [at, row] of rows.entries()) result[row] = values[i]![at]!
+  }
   return result
 }
 
@@ -52,13 +58,15 @@ export function sequenceTokenLogps(
 ): Float32Array[] {
   const result: Float32Array[] = new Array(sequences.length)
   const batches = indexedMicroBatches(sequences, tokenBudget)
-  for (const batch of batches) {
-    const packed = packWith(batch, known, batches.length === 1 ? keep : undefined)
-    const logps = scope(() => noGrad(() => decoder.tokenLogps(weights, packed).toArray()))
+  const packs = batches.map((batch) => packWith(batch, known, batches.length === 1 ? keep : undefined))
+  const values = scope(() =>
+    readTogether(packs.map((stream) => scope(() => noGrad(() => decoder.tokenLogps(weights, stream))))),
+  )
+  for (const [i, { rows }] of packs.entries()) {
     let offset = 0
-    for (const row of packed.rows) {
+    for (const row of rows) {
       const { length } = sequences[row]!.completion
-      result[row] = logps.slice(offset, offset + length) // a row's tokens lie together
+      result[row] = values[i]!.slice(offset, offset + length) // a row's tokens lie together
       offset += length
     }
   }
@@ -101,17 +109,4 @@ function packWith(batch: readonly Sequence[], known?: KnownPrompts | null, keep?
   const packed: Stream =
     known && known.starts.size > 0 ? { ...pack(batch, known.starts), context: known.keys } : pack(batch)
   return keep ? keep.keeping(packed) : packed
-}
-
-function passInto(
-  result: Float32Array,
-  decoder: Decoder,
-  weights: Weights,
-  batch: readonly Sequence[],
-  packed: Stream,
-): void {
-  const logps = scope(() => noGrad(() => decoder.completionLogps(weights, packed, batch.length).toArray()))
-  packed.rows.forEach((row, i) => {
-    result[row] = logps[i]!
-  })
 }

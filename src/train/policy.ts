@@ -12,13 +12,14 @@ import { type LoadProgress, loadDecoder, loadSource } from '../model/load.ts'
 import { type ModelSource, modelShapes } from '../model/open.ts'
 import { showingBytes } from '../model/progress.ts'
 import { OptionError } from '../options/validate.ts'
-import type { Dtype } from '../tensor/tensor.ts'
+import type { Device, Dtype } from '../tensor/tensor.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 
+/** `device`: resolved; the processor where it is left out. */
 type AdapterOptions = Pick<
   ResolvedTrainOptions,
   'adapter' | 'loadIn' | 'doubleQuantization' | 'model' | 'seed' | 'maxLength'
->
+> & { device?: Device }
 
 /**
  * The adapter that a run trains, or null where it trains all weights: the one that is continued, or a fresh one by the options. Throws
@@ -90,9 +91,9 @@ function adaptedDecoder(
   const shapes = modelShapes(folder.config)
   const keep = new Set(adapterTargets(config, shapes).full)
   const { parameters, quantized } = showingBytes(progress, 'weights (MB)', (onBytes) =>
-    loadFrozen(folder, compute, quantizationOf(options), keep, onBytes),
+    loadFrozen(folder, compute, quantizationOf(options), keep, onBytes, options.device),
   )
-  const made = startingAdapter({ folder, adapter }) ?? fresh()
+  const made = startingAdapter({ folder, adapter }, options.device) ?? fresh()
   return new Decoder(folder.config, parameters, { contextTokens: options.maxLength, quantized, adapter: made })
 
   function fresh(): Adapter {
@@ -100,16 +101,16 @@ function adaptedDecoder(
     weights.quantized = quantized
     const tied = weights.get(shapes.head) === undefined
     if (tied) weights.set(shapes.head, parameters.get(shapes.embedding)!)
-    return createAdapter(config, shapes, options.seed, (name) => baseWeight(weights, name))
+    return createAdapter(config, shapes, options.seed, (name) => baseWeight(weights, name), options.device)
   }
 }
 
 function loadFull(
-  { maxLength: contextTokens }: AdapterOptions,
+  { maxLength: contextTokens, device }: AdapterOptions,
   { folder }: ModelSource,
   progress?: LoadProgress,
 ): Decoder {
-  return loadDecoder(folder, 'float32', { contextTokens, progress })
+  return loadDecoder(folder, 'float32', { contextTokens, device, progress })
 }
 
 function quantizationOf({ loadIn, doubleQuantization }: AdapterOptions): Quantization | null {
@@ -117,8 +118,8 @@ function quantizationOf({ loadIn, doubleQuantization }: AdapterOptions): Quantiz
 }
 
 /** The adapter that a run starts from, as it is in its folder; null where a run starts from a model. */
-export function startingAdapter({ folder, adapter }: ModelSource): Adapter | null {
-  return adapter && loadAdapter(adapter, modelShapes(folder.config))
+export function startingAdapter({ folder, adapter }: ModelSource, device?: Device): Adapter | null {
+  return adapter && loadAdapter(adapter, modelShapes(folder.config), device)
 }
 
 /** Another model or adapter, to compare with. */
@@ -128,6 +129,8 @@ export function loadReference(
   compute: Dtype,
   progress?: LoadProgress,
 ): Decoder {
-  const { maxLength: contextTokens } = options
-  return source.adapter ? loadSource(source, compute, { contextTokens, progress }) : loadFull(options, source, progress)
+  const { maxLength: contextTokens, device } = options
+  return source.adapter
+    ? loadSource(source, compute, { contextTokens, device, progress })
+    : loadFull(options, source, progress)
 }

@@ -1,7 +1,7 @@
 import type { Example } from '../data/types.ts'
 import type { Needs, Rows, TokenTargets } from '../loss/objective.ts'
 import { op } from '../tensor/operators.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import { type Device, Tensor } from '../tensor/tensor.ts'
 
 /** Log-probabilities of some rows: sums, and those of their tokens, row after row, where the objective needs them. */
 export interface PolicyLogps {
@@ -30,24 +30,26 @@ export function lossRows(
   const lengths = examples.map(({ completion }) => completion.length)
   const count = examples.length
   const known = needs.reference ? reference : null
+  const { device } = policy.sums
   return {
     policy: policy.sums,
-    reference: known && Tensor.from(Float32Array.from(known.sums)),
+    reference: known && Tensor.from(Float32Array.from(known.sums), undefined, undefined, device),
     desirable: Tensor.from(
       Uint8Array.from(examples, ({ desirable }) => Number(desirable)),
       [count],
       'bool',
+      device,
     ),
-    lengths: Tensor.from(Float32Array.from(lengths)),
-    pairs: needs.pairs ? pairTensors(examples) : null,
+    lengths: Tensor.from(Float32Array.from(lengths), undefined, undefined, device),
+    pairs: needs.pairs ? pairTensors(examples, device) : null,
     tokens: policy.tokens && {
       policy: policy.tokens,
-      reference: known?.tokens ? Tensor.from(concatenated(known.tokens)) : null,
-      row: Tensor.from(rowOfToken(lengths), undefined, 'int64'),
+      reference: known?.tokens ? Tensor.from(concatenated(known.tokens), undefined, undefined, device) : null,
+      row: Tensor.from(rowOfToken(lengths), undefined, 'int64', device),
       values: policy.values ?? null,
       targets: targets && {
-        advantages: Tensor.from(concatenated(targets.advantages)),
-        returns: Tensor.from(concatenated(targets.returns)),
+        advantages: Tensor.from(concatenated(targets.advantages), undefined, undefined, device),
+        returns: Tensor.from(concatenated(targets.returns), undefined, undefined, device),
       },
     },
   }
@@ -56,7 +58,9 @@ export function lossRows(
 /** Sums of token values, row after row, as the decoder adds them up. */
 export function sumsByRow(tokens: Tensor, examples: readonly Pick<Example, 'completion'>[]): Tensor {
   const row = rowOfToken(examples.map(({ completion }) => completion.length))
-  return op.indexAdd(op.zeros([examples.length], 'float32'), 0, Tensor.from(row, undefined, 'int64'), tokens)
+  const { device } = tokens
+  const zeros = op.zeros([examples.length], 'float32', undefined, device)
+  return op.indexAdd(zeros, 0, Tensor.from(row, undefined, 'int64', device), tokens)
 }
 
 /** The positions of the rows of each pair. Throws where a row's partner is not among them. */
@@ -76,16 +80,20 @@ export function pairPositions(examples: readonly Judged[]): { chosen: number; re
 }
 
 /** The weights that losses are multiplied by, by row or, where the objective takes pairs, by pair; null where all are 1. */
-export function lossWeights(needs: Needs, examples: readonly (Judged & Pick<Example, 'weight'>)[]): Tensor | null {
+export function lossWeights(
+  needs: Needs,
+  examples: readonly (Judged & Pick<Example, 'weight'>)[],
+  device?: Device,
+): Tensor | null {
   if (examples.every(({ weight = 1 }) => weight === 1)) return null
   const weights = examples.map(({ weight = 1 }) => weight)
   const of = needs.pairs ? pairPositions(examples).map(({ chosen }) => weights[chosen]!) : weights
-  return Tensor.from(Float32Array.from(of))
+  return Tensor.from(Float32Array.from(of), undefined, undefined, device)
 }
 
-function pairTensors(examples: readonly Judged[]): Rows['pairs'] {
+function pairTensors(examples: readonly Judged[], device: Device): Rows['pairs'] {
   const pairs = pairPositions(examples)
-  const tensor = (positions: number[]) => Tensor.from(Int32Array.from(positions), [pairs.length], 'int64')
+  const tensor = (positions: number[]) => Tensor.from(Int32Array.from(positions), [pairs.length], 'int64', device)
   return {
     chosen: tensor(pairs.map(({ chosen }) => chosen)),
     rejected: tensor(pairs.map(({ rejected }) => rejected)),

@@ -10,15 +10,16 @@ import { lengthRegimes } from '../model/frequencies.ts'
 import { type ModelSource, openModel, openSource, sourceHash, tokenizerFolder } from '../model/open.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
+import { computeTypeOn, emptyDeviceCache, resolveDevice, setDeviceMath } from '../tensor/device.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
-import { hasBfloat16 } from '../tensor/processor.ts'
-import type { Dtype } from '../tensor/tensor.ts'
+import type { Device, Dtype } from '../tensor/tensor.ts'
 import type { ReferenceLogps } from './batches.ts'
 import { latestCheckpoint, restoreCheckpoint } from './checkpoint.ts'
 import { Critic } from './critic.ts'
 import { weightedByDensity } from './density.ts'
 import type { HeldOut } from './evaluation.ts'
 import { LiveReference } from './live-reference.ts'
+import { largestMicroBatch, processorTokens } from './micro-batch.ts'
 import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { adapterConfigOf, loadPolicy, loadReference, startingAdapter } from './policy.ts'
@@ -28,9 +29,12 @@ import type { Progress, TrainHooks } from './run.ts'
 import { RunDirectory } from './run-directory.ts'
 import type { Trainer } from './step.ts'
 
+/** Options in which nothing is left to be found out: the device is one, and `auto` a number. */
+export type SettledOptions = ResolvedTrainOptions & { microBatchTokens: number }
+
 /** Everything a run works with, ready for its next step. */
 export interface Session {
-  options: ResolvedTrainOptions
+  options: SettledOptions
   directory: RunDirectory
   /** What is trained: a model, or an adapter and its base. */
   model: ModelSource
@@ -49,24 +53,27 @@ export interface Session {
 
 /** Loads model and data, writes the run directory's first files, and computes what the reference says. */
 export async function openSession(
-  options: ResolvedTrainOptions,
+  given: ResolvedTrainOptions,
   path: string,
   { resume, signal, progress }: TrainHooks,
 ): Promise<Session> {
-  setThreads(options.threads ?? null)
+  const placed = { ...given, device: deviceOf(given) }
+  setDeviceMath(placed.device, placed)
+  setThreads(placed.threads ?? null)
   for (const warning of inspectEngine().warnings) progress?.log(warning)
-  const asked = makeObjective(weighted(options.loss, null))
-  const model = openModel(options.model, { base: options.base })
+  const asked = makeObjective(weighted(placed.loss, null))
+  const model = openModel(placed.model, { base: placed.base })
   const { folder: source } = model
-  const compute = computeType(options)
-  adapterConfigOf(options, model) // contradictions show before the work begins
-  const tokenizer = loadTokenizer(tokenizerFolder(model), options)
-  const modelHash = await sourceHash(model, options.cache ?? defaultCache(), progress)
-  const data = await prepareData(options, asked, tokenizer, modelHash, progress)
-  const loss = weighted(options.loss, data.facts.train, progress)
+  const compute = computeType(placed)
+  adapterConfigOf(placed, model) // contradictions show before the work begins
+  const tokenizer = loadTokenizer(tokenizerFolder(model), placed)
+  const modelHash = await sourceHash(model, placed.cache ?? defaultCache(), progress)
+  const data = await prepareData(placed, asked, tokenizer, modelHash, progress)
+  const loss = weighted(placed.loss, data.facts.train, progress)
   const objective = makeObjective(loss)
   for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)
   signal?.throwIfAborted()
+  const options = settled(placed, objective, model, data, progress)
   const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
   recordData(directory, data, resume !== undefined)
   try {
@@ -77,9 +84,7 @@ export async function openSession(
     const referenceCopy = live ? await loadReferenceCopy(options, model, decoder, hooks) : null
     const rows = await weightedRows(options, objective, data, decoder, directory, hooks)
     const optimizer = new AdamW(decoder.trainable, options.optimizer)
-    const critic = objective.needs.values
-      ? new Critic(decoder.config.hiddenSize, options.seed, options.optimizer)
-      : null
+    const critic = objective.needs.values ? new Critic(decoder, options.seed, options.optimizer) : null
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
     const restored = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : null
     if (checkpoint) critic?.restore(checkpoint.folder, optimizer.step)
@@ -112,7 +117,7 @@ export async function openSession(
 
 /** The rows with the weights that the objective gives them by their prompts, as the policy sees these before its first step. */
 async function weightedRows(
-  options: ResolvedTrainOptions,
+  options: SettledOptions,
   { needs }: Objective,
   data: PreparedData,
   decoder: Decoder,
@@ -124,9 +129,44 @@ async function weightedRows(
   return { ...data, ...(await weightedByDensity(data, needs.density, embedder, densityFile, hooks)) }
 }
 
-function computeType({ precision }: ResolvedTrainOptions): Dtype {
-  if (precision === 'float32') return 'float32'
-  return precision === 'bf16' || hasBfloat16() ? 'bfloat16' : 'float32'
+function computeType({ device, precision }: ResolvedTrainOptions): Dtype {
+  return computeTypeOn(device, precision)
+}
+
+function deviceOf({ device }: ResolvedTrainOptions): Device {
+  try {
+    return resolveDevice(device)
+  } catch (error) {
+    throw new OptionError((error as Error).message)
+  }
+}
+
+/** Puts a number for `microBatchTokens: auto`: on a GPU the most that fits, found with a policy that is loaded for it and freed. */
+function settled(
+  options: ResolvedTrainOptions,
+  objective: Objective,
+  model: ModelSource,
+  { train }: PreparedData,
+  progress?: Progress,
+): SettledOptions {
+  const { microBatchTokens, gradientCheckpointing, batchSize, device, seed } = options
+  if (microBatchTokens !== 'auto') return { ...options, microBatchTokens }
+  if (device === 'cpu') return { ...options, microBatchTokens: processorTokens }
+  const compute = computeType(options)
+  const decoder = loadPolicy(options, model, compute, progress)
+  const optimizer = new AdamW(decoder.trainable, options.optimizer)
+  const critic = objective.needs.values ? new Critic(decoder, seed, options.optimizer) : null
+  const trainer = { decoder, objective, optimizer, critic, compute, microBatchTokens: 0, gradientCheckpointing, seed }
+  try {
+    const tokens = largestMicroBatch(trainer, train, batchSize, progress)
+    progress?.log(`--micro-batch-tokens auto: ${tokens}`)
+    return { ...options, microBatchTokens: tokens }
+  } finally {
+    critic?.dispose()
+    optimizer.dispose()
+    decoder.dispose()
+    emptyDeviceCache(device)
+  }
 }
 
 /** Writes data.json; for a resumed run, makes sure that it would be the same. */
@@ -216,7 +256,7 @@ type Hooks = Pick<TrainHooks, 'signal' | 'progress'>
  * adapter that is continued; of a full run it is loaded, asked and freed before the policy is loaded.
  */
 async function withReference(
-  options: ResolvedTrainOptions,
+  options: SettledOptions,
   objective: Objective,
   model: ModelSource,
   hash: string,
@@ -249,7 +289,7 @@ async function withReference(
   const decoder = policy()
   try {
     const frozen = `${hash} frozen ${options.loadIn ?? ''} ${options.loadIn ? options.doubleQuantization : ''}`
-    const load = () => decoder.withAdapter(startingAdapter(model))
+    const load = () => decoder.withAdapter(startingAdapter(model, options.device))
     return { decoder, reference: await referencesOf(options, objective, model.folder, frozen, load, data, hooks) }
   } catch (error) {
     decoder.dispose()
@@ -258,7 +298,7 @@ async function withReference(
 }
 
 async function referencesOf(
-  options: ResolvedTrainOptions,
+  options: SettledOptions,
   objective: Objective,
   { config }: ModelFolder,
   weights: string,

@@ -1,14 +1,16 @@
-import { microBatches, type Packed, pack } from '../data/pack.ts'
+import { microBatches, type Packed, pack, packedTokens } from '../data/pack.ts'
 import { Random } from '../data/random.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import type { Objective, ObjectiveState, ReferencePoint, TokenTargets } from '../loss/objective.ts'
 import type { LayerKeys } from '../model/attention.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { Tape } from '../model/tape.ts'
+import { readTogether } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Critic, intoRows, sequenceValues, targetsOf } from './critic.ts'
 import type { AdamW } from './optimizer.ts'
+import { namingMicroBatch } from './out-of-memory.ts'
 import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
 import { concatenated, lossRows, lossWeights, pairPositions, sumsByRow } from './rows.ts'
 
@@ -84,10 +86,13 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
       logRatios: new Float32Array(batch.rows.length).fill(Number.NaN),
       logps: new Float32Array(batch.rows.length),
     }
-    let loss = 0
-    for (const micro of micros) {
-      loss += scope(() => backwardPass(trainer, batch, only ?? policyPass(trainer, weights, batch, pack(micro)), into))
-    }
+    const passes = micros.map((micro, i) => {
+      const [of, rows] = [micros.length, micro.length]
+      const size = () => ({ number: i + 1, of, rows, tokens: packedTokens(micro), microBatchTokens })
+      const work = () => backwardPass(trainer, batch, only ?? policyPass(trainer, weights, batch, pack(micro)), into)
+      return namingMicroBatch(decoder.device, size, () => scope(work))
+    })
+    const loss = collect(passes, into) // once all is under way: a GPU is waited for once
     const logRatios = into.hasLogRatios ? into.logRatios : null
     const rewards = logRatios?.map((ratio) => ratio * objective.rewardScale) ?? null
     return { loss, logRatios, rewards, logps: into.logps, referencePoint, tokens: totalTokens(batch.rows) }
@@ -241,6 +246,14 @@ interface PolicyPass {
   tape: Tape | undefined
 }
 
+/** What a pass leaves to be read. */
+interface Outcome {
+  rows: readonly number[]
+  loss: Tensor
+  sums: Tensor
+  logRatios: Tensor | null
+}
+
 function policyPass(
   { decoder, objective, optimizer, critic, gradientCheckpointing, seed = 0 }: Trainer,
   weights: Weights,
@@ -263,21 +276,33 @@ function backwardPass(
   batch: Batch,
   { rows, examples, sums, tokens, values, tape }: PolicyPass,
   into: Accumulator,
-): number {
+): Outcome {
   const { needs } = objective
   const reference = referenceOf(batch, rows, needs.reference)
   const targets = into.targets && targetsOf(into.targets, rows)
   const inputs = lossRows(needs, examples, { sums, tokens, values }, reference, targets)
   const losses = objective.losses(inputs, into.referencePoint)
-  const rowWeights = lossWeights(needs, examples)
+  const rowWeights = lossWeights(needs, examples, sums.device)
   const loss = (rowWeights ? losses.mul(rowWeights) : losses).sum().div(into.divisor)
   if (tape) tape.backward(loss)
   else loss.backward()
-  scatter(sums.detach().toArray(), rows, into.logps)
   const logRatios = objective.logRatios(inputs)
-  if (logRatios) scatter(logRatios.detach().toArray(), rows, into.logRatios)
-  into.hasLogRatios = logRatios !== null
-  return loss.detach().item()
+  return { rows, loss: loss.detach(), sums: sums.detach(), logRatios: logRatios?.detach() ?? null }
+}
+
+/** Reads what the passes of a step gave, puts rows in the batch's order, and adds up the loss. */
+function collect(passes: readonly Outcome[], into: Accumulator): number {
+  const values = readTogether(
+    passes.flatMap(({ loss, sums, logRatios }) => (logRatios ? [loss, sums, logRatios] : [loss, sums])),
+  )
+  let [at, total] = [0, 0]
+  for (const { rows, logRatios } of passes) {
+    total += values[at++]![0]!
+    scatter(values[at++]!, rows, into.logps)
+    if (logRatios) scatter(values[at++]!, rows, into.logRatios)
+    into.hasLogRatios = logRatios !== null
+  }
+  return total
 }
 
 function referenceOf({ referenceLogps, referenceTokens }: Batch, rows: readonly number[], needed: boolean) {

@@ -9,6 +9,7 @@ import type { Decoder, Weights } from '../model/decoder.ts'
 import { saveModelFolder } from '../model/folder.ts'
 import { companionsOf, localBase } from '../model/open.ts'
 import { OptionError, validate } from '../options/validate.ts'
+import { deviceMemory, resetDevicePeak } from '../tensor/device.ts'
 import { memoryUse } from '../tensor/engine.ts'
 import { alarmMemory, alarmsOf, type Observed, type SampledLengths } from './alarms.ts'
 import { batchOf } from './batches.ts'
@@ -184,12 +185,20 @@ class Loop {
     const metrics = this.#withAlarms(this.#metrics(step, result))
     directory.append('metrics', metrics)
     const tokensPerSecond = Math.round(result.tokens / seconds)
-    const memoryBytes = memoryUse().live
+    const { device } = trainer.decoder
+    const onDevice = deviceMemory(device)
+    resetDevicePeak(device) // the next step's peak is its own
+    const memoryBytes = onDevice?.allocated ?? memoryUse().live
     directory.append('timing', {
       step: step + 1,
       seconds,
       tokensPerSecond,
       memoryBytes,
+      ...(onDevice && {
+        reservedBytes: onDevice.reserved,
+        peakBytes: onDevice.peakAllocated,
+        peakReservedBytes: onDevice.peakReserved,
+      }),
       residentBytes: process.memoryUsage.rss(),
     })
     this.#publish({ ...metrics, timings: { tokensPerSecond, memoryBytes, secondsLeft: this.#secondsLeft(step + 1) } })

@@ -64,7 +64,7 @@ function continueWithoutCache(prompt: Int32Array, length: number): number[] {
     const token = scope(() => {
       const stream = { tokens: Int32Array.from(text), positions: Int32Array.from(text.keys()) }
       const attention = segmentAttention([{ start: 0, length: text.length, parent: -1 }])
-      const states = noGrad(() => decoder.hidden(weights, streamTensors(stream), attention))
+      const states = noGrad(() => decoder.hidden(weights, streamTensors(stream, decoder.device), attention))
       return op.argmax(noGrad(() => decoder.logits(weights, states.narrow(0, text.length - 1, 1)))).item()
     })
     text.push(token)

@@ -59,7 +59,9 @@ function logits(decoder: Decoder): Float32Array {
       const tokens = Int32Array.from({ length: 8 }, (_, i) => i * 11)
       const positions = tokens.map((_, i) => i)
       const attention = segmentAttention([{ start: 0, length: 8, parent: -1 }])
-      return decoder.logits(weights, decoder.hidden(weights, streamTensors({ tokens, positions }), attention)).toArray()
+      return decoder
+        .logits(weights, decoder.hidden(weights, streamTensors({ tokens, positions }, decoder.device), attention))
+        .toArray()
     }),
   )
 }

@@ -44,7 +44,7 @@ export function streamLogits(
     noGrad(() => {
       const weights = decoder.computeWeights('float32')
       return decoder
-        .logits(weights, decoder.hidden(weights, streamTensors(stream), segmentAttention(segments)))
+        .logits(weights, decoder.hidden(weights, streamTensors(stream, decoder.device), segmentAttention(segments)))
         .toArray()
     }),
   )

@@ -46,7 +46,7 @@ function expectSame(got: Map<string, Float32Array>, want: Map<string, Float32Arr
 function adaptedTrainer(change: Partial<AdapterConfig>): Trainer {
   const base = loadDecoder(golden('kto/policy'), 'float32')
   const config = { ...defaultAdapterConfig, rank: 4, alpha: 8, ...change }
-  const adapter = createAdapter(config, modelShapes(base.config), 1, (name) => base.parameters.get(name)!)
+  const adapter = createAdapter(config, modelShapes(base.config), 1, (name) => base.parameters.get(name)!, base.device)
   scope(() => {
     for (const [name, tensor] of adapter.parameters) if (name.endsWith('lora_B.weight')) randomise(tensor)
   })
@@ -149,6 +149,7 @@ test('an adapter that starts anew changes nothing, and only B has gradients at f
     modelShapes(base.config),
     0,
     (name) => base.parameters.get(name)!,
+    base.device,
   )
   trainer = trainerFor(withOwnBase(base.withAdapter(adapter), base), loss)
   expect(accumulateGradients(trainer, batch).logps).toEqual(before)

@@ -13,6 +13,7 @@ import { golden, relativeDifference } from './fixtures.ts'
 // Packed, with shared prompts and fused kernels, against each row by itself, with attention and log-softmax of libtorch's own operators.
 
 const decoder = loadDecoder(golden('kto/policy'), 'float32')
+const { device } = decoder
 for (const parameter of decoder.parameters.values()) parameter.withGrad()
 afterAll(() => decoder.dispose())
 
@@ -46,17 +47,18 @@ const trees: fc.Arbitrary<Sequence[]> = fc
 function plainLogps({ prompt, completion }: Sequence): Tensor {
   const ids = Int32Array.of(...prompt, ...completion)
   const length = ids.length - 1
-  const tokens = Tensor.from(ids.subarray(0, length).slice(), [length], 'int64')
+  const tokens = Tensor.from(ids.subarray(0, length).slice(), [length], 'int64', device)
   const positions = Tensor.from(
     Int32Array.from({ length }, (_, i) => i),
     [length],
     'int64',
+    device,
   )
   const weights = decoder.computeWeights('float32')
   const attention = plainAttention([{ start: 0, length, parent: -1 }])
   const states = decoder.hidden(weights, { tokens, positions, highestPosition: length - 1 }, attention)
   const logits = decoder.logits(weights, states.narrow(0, prompt.length - 1, completion.length))
-  const targets = Tensor.from(completion, [completion.length, 1], 'int64')
+  const targets = Tensor.from(completion, [completion.length, 1], 'int64', device)
   return op.gather(op.logSoftmax(logits, 1), 1, targets).sum()
 }
 
@@ -68,7 +70,7 @@ function gradients(forward: () => { logps: Tensor; rows: Int32Array }): {
   return scope(() => {
     const { logps, rows } = forward()
     logps
-      .mul(Tensor.from(Float32Array.from(rows, (row) => 1 + row)))
+      .mul(Tensor.from(Float32Array.from(rows, (row) => 1 + row)).on(device))
       .sum()
       .backward()
     const values = logps.detach().toArray()

@@ -58,7 +58,7 @@ export function trainerFor(decoder: Decoder, loss: LossOptions, options: Partial
   for (const parameter of decoder.trainable.values()) parameter.withGrad()
   const optimizer = new AdamW(decoder.trainable, { ...plainAdamW, ...options })
   const objective = makeObjective(loss)
-  const critic = objective.needs.values ? new Critic(decoder.config.hiddenSize, 0, { ...plainAdamW, ...options }) : null
+  const critic = objective.needs.values ? new Critic(decoder, 0, { ...plainAdamW, ...options }) : null
   return { decoder, objective, optimizer, critic, compute: 'float32', microBatchTokens: 8192 }
 }
 

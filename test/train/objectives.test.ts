@@ -100,8 +100,8 @@ describe('a value head', () => {
       [...openModelFolder(join(folder, 'model')).tensors.keys()].sort(),
     )
     const learnt = scope(() => head('ppo-value').get('summary.6.bias')!.load().toArray())
-    const { hiddenSize } = openModelFolder(join(folder, 'model')).config
-    const fresh = new Critic(hiddenSize, 0, trainOptions.shape.optimizer.parse({}))
+    const { config } = openModelFolder(join(folder, 'model'))
+    const fresh = new Critic({ config, device: 'cpu' }, 0, trainOptions.shape.optimizer.parse({}))
     expect(learnt).not.toEqual(scope(() => fresh.head.parameters.get('summary.6.bias')!.toArray()))
     fresh.dispose()
   })

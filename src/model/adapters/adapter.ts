@@ -1,7 +1,7 @@
 import { op } from '../../tensor/operators.ts'
 import { Generator } from '../../tensor/random.ts'
 import { noGrad, outsideScopes, scope } from '../../tensor/scope.ts'
-import type { Tensor } from '../../tensor/tensor.ts'
+import type { Device, Tensor } from '../../tensor/tensor.ts'
 import type { Parameters } from '../layers.ts'
 import type { AdapterConfig } from './config.ts'
 import { type AdaptedModule, adapterTargets, type ModelShapes, moduleOf, namedTargets } from './targets.ts'
@@ -48,13 +48,15 @@ export function adapterShapes(config: AdapterConfig, model: ModelShapes) {
 
 /**
  * A fresh adapter, as PEFT starts one: A uniform in +-1 / sqrt(inputs), B zero, so that the model computes what it did (for an embedding A
- * is zero and B normal); lengths and fully trained weights are the model's own. `weightOf` gives these in float32.
+ * is zero and B normal); lengths and fully trained weights are the model's own. `weightOf` gives these in float32, on `device`. Random numbers are drawn
+ * on the processor: the same on all devices.
  */
 export function createAdapter(
   config: AdapterConfig,
   model: ModelShapes,
   seed: number,
   weightOf: (name: string) => Tensor,
+  device: Device = 'cpu',
 ): Adapter {
   const { modules, shapes, full } = adapterShapes(config, model)
   const generator = new Generator(seed)
@@ -65,7 +67,7 @@ export function createAdapter(
       const made = () => (own.has(name) ? op.clone(weightOf(name)) : initialPart(name, shape, generator, weightOf))
       parameters.set(
         name,
-        noGrad(() => scope(made)),
+        noGrad(() => scope(() => made().on(device))),
       )
     }
   })

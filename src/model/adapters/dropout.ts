@@ -1,4 +1,4 @@
-import { Tensor } from '../../tensor/tensor.ts'
+import { type Device, Tensor } from '../../tensor/tensor.ts'
 import type { Segment } from '../attention.ts'
 
 /** What the dropout masks of a pass are a function of. */
@@ -16,6 +16,7 @@ export interface DropoutKeys {
 export function dropoutKeys(
   { tokens, segments }: { tokens: Int32Array; segments: readonly Segment[] },
   seed: number,
+  device: Device,
 ): DropoutKeys {
   const low = new Int32Array(tokens.length)
   const high = new Int32Array(tokens.length)
@@ -33,7 +34,7 @@ export function dropoutKeys(
     halves[2 * token] = low[token]!
     halves[2 * token + 1] = high[token]!
   }
-  const keys = Tensor.from(new BigInt64Array(halves.buffer), [tokens.length])
+  const keys = Tensor.from(new BigInt64Array(halves.buffer), [tokens.length], 'int64', device)
   return { tokens: keys, seedOf: (module) => seed * 2 ** 20 + (hashText(module) >>> 12) }
 }
 

@@ -5,6 +5,7 @@ import { replaceDirectory } from '../../tensor/atomic.ts'
 import { op } from '../../tensor/operators.ts'
 import { readSafetensors, type TensorEntry, writeSafetensors } from '../../tensor/safetensors.ts'
 import { noGrad, outsideScopes, scope } from '../../tensor/scope.ts'
+import type { Device } from '../../tensor/tensor.ts'
 import type { Parameters } from '../layers.ts'
 import { type Adapter, adapterShapes } from './adapter.ts'
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig } from './config.ts'
@@ -76,8 +77,12 @@ export function baseOf({ path, config }: AdapterFolder): string {
   return !isAbsolute(base) && existsSync(beside) ? beside : base
 }
 
-/** An adapter's weights, float32, in memory of their own. Throws naming every tensor that is missing, misshapen or left over. */
-export function loadAdapter({ path, config, tensors }: AdapterFolder, model: ModelShapes): Adapter {
+/** An adapter's weights, float32, in memory of their own on the device. Throws naming every tensor that is missing, misshapen or left over. */
+export function loadAdapter(
+  { path, config, tensors }: AdapterFolder,
+  model: ModelShapes,
+  device: Device = 'cpu',
+): Adapter {
   const { modules, shapes } = named(path, () => adapterShapes(config, model))
   const problems: string[] = []
   for (const [name, shape] of shapes) {
@@ -96,7 +101,7 @@ export function loadAdapter({ path, config, tensors }: AdapterFolder, model: Mod
   const parameters: Parameters = new Map()
   outsideScopes(() => {
     for (const name of shapes.keys()) {
-      const copy = () => op.toDtype(tensors.get(name)!.load(), 'float32', false, true)
+      const copy = () => op.toDtype(tensors.get(name)!.load(), 'float32', false, true).on(device)
       parameters.set(
         name,
         noGrad(() => scope(copy)),

@@ -24,7 +24,9 @@ function logits(decoder: Decoder, tokens: Int32Array): Float32Array {
       const weights = decoder.computeWeights('float32')
       const positions = Int32Array.from(tokens, (_, i) => i)
       const attention = segmentAttention([{ start: 0, length: tokens.length, parent: -1 }])
-      return decoder.logits(weights, decoder.hidden(weights, streamTensors({ tokens, positions }), attention)).toArray()
+      return decoder
+        .logits(weights, decoder.hidden(weights, streamTensors({ tokens, positions }, decoder.device), attention))
+        .toArray()
     }),
   )
 }

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Builds the addon against the CUDA libtorch of a Python, runs the tests that a device can change, and bench/gpu/bench.mjs; ends within --minutes.
+# Needs: an NVIDIA GPU with its driver, PyTorch with CUDA, g++. No network, no nvcc. Node and the npm packages may come in a folder that
+# bench/gpu/pack.mjs made elsewhere (--pack), for machines that have neither.
+#   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench] [-- options of bench.mjs]
+set -uo pipefail
+began=$SECONDS
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root" || exit 1
+minutes=9 python=python3 pack=.gpu-pack only=build,tests,bench
+while [ $# -gt 0 ]; do
+  case $1 in
+    --minutes) minutes=$2; shift 2 ;;
+    --python) python=$2; shift 2 ;;
+    --pack) pack=$2; shift 2 ;;
+    --only) only=$2; shift 2 ;;
+    --) shift; break ;;
+    *) echo "$0: unknown option $1; see its head" >&2; exit 2 ;;
+  esac
+done
+left() { echo $((minutes * 60 - (SECONDS - began))); }
+say() { printf '\n== %s (%d s of %d)\n' "$1" $((SECONDS - began)) $((minutes * 60)); }
+wants() { [[ ",$only," == *",$1,"* ]]; }
+
+say 'machine'
+"$python" - <<'PYTHON' || exit 3
+import importlib.util, sys
+try:
+    import torch
+except ImportError:
+    sys.exit("this Python has no PyTorch: name one that has with --python")
+print("torch", torch.__version__, "CUDA", torch.version.cuda)
+if not torch.cuda.is_available():
+    sys.exit("PyTorch sees no GPU here: the tests and the bench of the device need one. What needs none: npm test, and node test/device/stand-in.mjs")
+properties = torch.cuda.get_device_properties(0)
+print(f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, compute capability {properties.major}.{properties.minor}")
+for name in ["trl", "transformers", "peft", "datasets", "liger_kernel", "flash_attn"]:
+    print(f"  {name}: {'yes' if importlib.util.find_spec(name) else 'no'}")
+PYTHON
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=driver_version,memory.used,clocks.max.sm --format=csv,noheader
+command -v g++ >/dev/null || { echo 'g++ is missing: the addon cannot be built' >&2; exit 3; }
+export LIBTORCH=${LIBTORCH:-$("$python" -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')}
+
+if [ -d "$pack" ]; then
+  say "unpacking $pack"
+  for archive in "$pack"/*.tar.xz; do "$python" -m tarfile -e "$archive" "$root" || exit 3; done
+  chmod +x "$root/build/node/node" && PATH=$root/build/node:$PATH
+fi
+command -v node >/dev/null || { echo 'node is missing: make a pack with bench/gpu/pack.mjs on a machine that has it' >&2; exit 3; }
+node --version
+
+if wants build; then
+  say 'building the addon'
+  node scripts/setup.mjs --only addon || exit 4
+  [ -d dist ] || node scripts/setup.mjs --only typescript || exit 4
+  node bin/prospect.js doctor || exit 4
+fi
+
+failed=0
+if wants tests; then
+  say 'tests on the device'
+  timeout "$(left)" node node_modules/vitest/vitest.mjs run --config vitest.device.config.ts --reporter=default 2>&1 | grep -vE '^ +.*✓'
+  [ "${PIPESTATUS[0]}" -eq 0 ] || { failed=1; echo 'TESTS FAILED'; }
+fi
+
+if wants bench; then
+  say 'bench'
+  node bench/gpu/bench.mjs --python "$python" --seconds $(($(left) - 15)) "$@" || failed=1
+fi
+say 'done'
+exit $failed

@@ -1,0 +1,88 @@
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "composed/composed.h"
+#include "kernels/dispatch.h"
+
+namespace prospect {
+namespace composed {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Log-probabilities of the whole vocabulary, float32, and with a soft cap the capped logits over the cap.
+std::pair<at::Tensor, at::Tensor> logProbabilities(const at::Tensor& hidden, const at::Tensor& weight, double softCap) {
+  auto logits = at::mm(hidden, weight.t());
+  if (softCap == 0) return {at::log_softmax(logits, 1, at::kFloat), at::Tensor()};
+  auto bent = logits.to(at::kFloat).div_(softCap).tanh_();
+  return {at::log_softmax(bent.mul(softCap), 1), bent};
+}
+
+at::Tensor compute(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
+  const auto rows = hidden.size(0);
+  const auto logps = at::empty({rows}, hidden.options().dtype(at::kFloat));
+  for (int64_t start = 0; start < rows; start += chunk) {
+    const auto count = std::min(chunk, rows - start);
+    const auto all = logProbabilities(hidden.narrow(0, start, count), weight, softCap).first;
+    logps.narrow(0, start, count).copy_(all.gather(1, targets.narrow(0, start, count).unsqueeze(1)).squeeze(1));
+  }
+  return logps;
+}
+
+struct TokenLogps : torch::autograd::Function<TokenLogps> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
+                            double softCap) {
+    context->save_for_backward({hidden, weight, targets});
+    context->saved_data["chunk"] = chunk;
+    context->saved_data["soft_cap"] = softCap;
+    return compute(hidden, weight, targets, chunk, softCap);
+  }
+
+  /// d logp / d logits = onehot(target) - softmax(logits), times the cap's derivative 1 - tanh^2; a chunk at a time.
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const auto saved = context->get_saved_variables();
+    const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2];
+    const auto chunk = context->saved_data["chunk"].toInt();
+    const auto softCap = context->saved_data["soft_cap"].toDouble();
+    const auto rows = hidden.size(0), vocabulary = weight.size(0);
+    const bool once = rows <= chunk;
+    auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
+    auto ofWeight = weight.requires_grad() && !once ? at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)) : at::Tensor();
+    for (int64_t start = 0; start < rows; start += chunk) {
+      const auto count = std::min(chunk, rows - start);
+      const auto part = hidden.narrow(0, start, count);
+      const auto upstream = outputs[0].narrow(0, start, count).to(at::kFloat).contiguous();
+      auto [gradient, bent] = logProbabilities(part, weight, softCap);
+      gradient.exp_().mul_(upstream.unsqueeze(1)).neg_();
+      const auto places = at::arange(count, targets.options()).mul_(vocabulary).add_(targets.narrow(0, start, count));
+      gradient.view({-1}).index_add_(0, places, upstream);
+      if (bent.defined()) gradient.mul_(bent.square_().neg_().add_(1));
+      const auto narrow = gradient.to(hidden.scalar_type());
+      if (ofHidden.defined()) ofHidden.narrow(0, start, count).copy_(at::mm(narrow, weight));
+      if (!weight.requires_grad()) continue;
+      const auto product = at::mm(narrow.t(), part);
+      if (once) ofWeight = product;
+      else ofWeight.add_(product);
+    }
+    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
+  TORCH_CHECK(chunk > 0, "chunk must be positive, got ", chunk);
+  TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "hidden and weight must have one dtype");
+  if (!needsGradient({hidden, weight})) return compute(hidden, weight, targets, chunk, softCap);
+  return TokenLogps::apply(hidden, weight, targets, chunk, softCap);
+}
+
+}  // namespace composed
+}  // namespace prospect

@@ -1,0 +1,120 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { deviceMemory, synchronize } from '../../src/tensor/device.ts'
+import { liveTensors } from '../../src/tensor/scope.ts'
+import type { TrainOptions } from '../../src/train/options.ts'
+import type { StepMetrics } from '../../src/train/run.ts'
+import { accumulateGradients, trainStep } from '../../src/train/step.ts'
+import { train } from '../../src/train/train.ts'
+import { writeTinyModel } from '../tiny-model.ts'
+import { disposeTrainer, golden, goldenRows, relativeDifference, trainerOf } from '../train/fixtures.ts'
+
+const device = process.env.PROSPECT_TEST_DEVICE ?? 'cuda:0'
+const isGpu = device.startsWith('cuda')
+if (!isGpu) console.log(`runs of train() are left out: ${device} is no device that --device names`)
+
+const { examples, mismatched } = goldenRows()
+const batch = {
+  rows: examples,
+  referenceLogps: Float32Array.from(examples, (_, i) => -40 - i),
+  mismatched,
+  mismatchedReferenceLogps: Float32Array.from(mismatched, (_, i) => -45 + i),
+}
+
+test('in bfloat16, log-probabilities are within 1e-2 of those in float32', () => {
+  const trainer = trainerOf(golden('kto/policy'), { type: 'kto', beta: 0.1 })
+  try {
+    const exact = accumulateGradients(trainer, batch)
+    trainer.optimizer.clearGradients()
+    const rounded = accumulateGradients({ ...trainer, compute: 'bfloat16' }, batch)
+    expect(relativeDifference(rounded.logps, exact.logps)).toBeLessThan(1e-2)
+    expect(Math.abs(rounded.loss / exact.loss - 1)).toBeLessThan(1e-2)
+  } finally {
+    disposeTrainer(trainer)
+  }
+})
+
+test('steps leave no tensors and no memory behind', () => {
+  const trainer = trainerOf(golden('kto/policy'), { type: 'kto', beta: 0.1 })
+  try {
+    const use = () => {
+      synchronize(device)
+      return [liveTensors(), deviceMemory(device)?.allocated, deviceMemory(device)?.reserved]
+    }
+    for (let step = 0; step < 5; step++) trainStep(trainer, batch, 1)
+    const before = use()
+    for (let step = 0; step < 20; step++) trainStep(trainer, batch, 1)
+    expect(use()).toEqual(before)
+  } finally {
+    disposeTrainer(trainer)
+  }
+})
+
+describe.runIf(isGpu)('a run of train()', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'prospect-device-'))
+    writeTinyModel(join(folder, 'model'))
+    const rows = Array.from({ length: 240 }, (_, i) => ({
+      prompt: `Question ${i % 60}: `,
+      completion: 'yes '.repeat(1 + (i % 7)),
+      label: i % 3 === 0,
+    }))
+    writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+    model: join(folder, 'model'),
+    data: [join(folder, 'rows.jsonl')],
+    output: join(folder, output),
+    cache: join(folder, `${output}-cache`),
+    batchSize: 8,
+    maxSteps: 20,
+    optimizer: { learningRate: 1e-3 },
+    precision: 'float32',
+    evaluation: { split: 0 },
+    samples: { prompts: 0 },
+    device,
+    ...more,
+  })
+  async function metricsOf(given: TrainOptions): Promise<StepMetrics[]> {
+    const run = await train(given)
+    const all: StepMetrics[] = []
+    for await (const metrics of run) all.push(metrics)
+    await run.finished
+    return all
+  }
+
+  test.each([{}, { adapter: { type: 'lora' as const, rank: 4, dropout: 0.1 } }])(
+    '20 steps have the losses of the processor to 1e-3 (%o)',
+    async (more) => {
+      const here = await metricsOf(options(`cpu-${'adapter' in more}`, { ...more, device: 'cpu' }))
+      const there = await metricsOf(options(`gpu-${'adapter' in more}`, more))
+      for (const [i, { loss }] of there.entries())
+        expect(Math.abs(loss - here[i]!.loss), `step ${i + 1}`).toBeLessThan(1e-3)
+    },
+  )
+
+  test('interrupted and resumed with --deterministic, it writes the same bytes', async () => {
+    const more = { deterministic: true, checkpoint: { every: 5 } }
+    await metricsOf(options('whole', more))
+    const stop = new AbortController()
+    const run = await train(options('stopped', more), { signal: stop.signal })
+    for await (const { step } of run) if (step === 8) stop.abort(new Error('enough'))
+    await run.finished
+    const resumed = await train(options('stopped', more), { resume: join(folder, 'stopped') })
+    await resumed.finished
+    for (const file of ['metrics.jsonl', 'model/model.safetensors']) {
+      const [a, b] = ['whole', 'stopped'].map((name) => readFileSync(join(folder, name, file)))
+      expect(a!.equals(b!), file).toBe(true)
+    }
+  })
+
+  test('--micro-batch-tokens auto finds a number, and config.yaml has it', async () => {
+    await metricsOf(options('auto', { microBatchTokens: 'auto', maxSteps: 2 }))
+    expect(readFileSync(join(folder, 'auto/config.yaml'), 'utf8')).toMatch(/microBatchTokens: \d+/)
+  })
+})
