@@ -126,7 +126,7 @@ test('AdamW', () => {
   scope(() => {
     const start = [[300, 5], [7]].map((shape) => random(shape))
     const results = ['cpu', device].map((on) => {
-      const [parameters, first, second] = [start, start.map(op.zerosLike), start.map(op.zerosLike)].map((all) =>
+      const [parameters, first, second] = [start, ...[0, 1].map(() => start.map((tensor) => op.zerosLike(tensor)))].map((all) =>
         all.map((tensor) => tensor.on(on).clone()),
       ) as [Tensor[], Tensor[], Tensor[]]
       for (let step = 1; step <= 3; step++) {

@@ -106,7 +106,7 @@ function streamIndices(segments: readonly Segment[], shapes: readonly Shape[]) {
 
 /** Rows of x by their index, x flattened to two dimensions. As an embedding, since its backward runs on all threads. */
 function takeRows(x: Tensor, index: Tensor): Tensor {
-  return op.embedding(x.reshape(x.shape[0]!, -1), index)
+  return op.embedding(x.reshape(x.shape[0]!, -1), index.on(x.device))
 }
 
 /**
@@ -121,7 +121,7 @@ function attend(queries: Tensor, keys: Tensor, values: Tensor, { softCap: cap, w
   const q = queries.view(runs, length, groups, shared, headSize).transpose(1, 2).transpose(2, 3)
   const scores = q.reshape(runs * groups, shared * length, headSize).matmul(byHead(keys).transpose(1, 2))
   const capped = softCap(scores, cap).view(runs * groups, shared, length, context)
-  const masked = capped.add(causalMask(length, context, scores.dtype, window))
+  const masked = capped.add(causalMask(length, context, scores.dtype, window).on(scores.device))
   const weights = op
     .softmax(masked, -1, 'float32')
     .to(values.dtype)
