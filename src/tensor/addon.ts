@@ -73,6 +73,8 @@ export interface EngineBuild {
 
 const buildFile = fileURLToPath(new URL('../../build/engine.json', import.meta.url))
 let loaded: Addon | undefined
+/** Why libtorch's CUDA part is not in the process though the machine has a driver; null where nothing went wrong. */
+export let cudaFailure: string | null = null
 
 /** The addon; loads libtorch at the first call (about 0.3 s). */
 export function addon(): Addon {
@@ -107,10 +109,10 @@ function load(): Addon {
 
 /**
  * libtorch's CUDA part, before the addon: it registers its operators when it is loaded. Only where a driver is, since it is half a gigabyte.
- * A failure shows when a GPU is asked for.
+ * A failure is kept for when a GPU is asked for.
  */
 function loadCuda(boot: Boot, folder: string): void {
   if (boot.preload('libcuda.so.1') !== null) return
   boot.setEnvironment('CUBLAS_WORKSPACE_CONFIG', ':4096:8') // what deterministic products need
-  boot.preload(`${folder}/libtorch_cuda.so`)
+  cudaFailure = boot.preload(`${folder}/libtorch_cuda.so`)
 }

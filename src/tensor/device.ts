@@ -1,4 +1,4 @@
-import { addon, engineBuild } from './addon.ts'
+import { addon, cudaFailure, engineBuild } from './addon.ts'
 import { op } from './operators.ts'
 import { hasBfloat16 } from './processor.ts'
 import { scope } from './scope.ts'
@@ -45,7 +45,8 @@ export function resolveDevice(wanted: string): Device {
 /** Why libtorch cannot use a GPU that the driver shows. */
 export function cudaProblem(): string {
   const { libtorch } = engineBuild()
-  if (libtorch.cuda) return `libtorch's CUDA part could not be loaded from ${libtorch.lib}`
+  if (libtorch.cuda)
+    return `libtorch's CUDA part (${libtorch.lib}) ${cudaFailure ? `could not be loaded: ${cudaFailure}` : 'finds no GPU that it can use'}`
   return (
     `this libtorch (${libtorch.version}, ${libtorch.source}) has no CUDA: install one that has (pip install torch) ` +
     'and run `npm run setup` again'

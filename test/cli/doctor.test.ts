@@ -50,7 +50,7 @@ test('GPUs are shown as the driver describes them, and why training would not us
   expect(stdout).toMatch(/cuda:1: Card 8, 12\.0 GiB, compute capability 7\.5, no bfloat16$/m)
   expect(stdout).toMatch(/driver 580\.95\.05, runs CUDA up to 13\.2$/m)
   expect(stdout).toMatch(
-    /training runs on the processor: .*(has no CUDA: install one that has|could not be loaded)|--device auto takes cuda:0/,
+    /training runs on the processor: .*(has no CUDA: install one that has|could not be loaded|finds no GPU)|--device auto takes cuda:0/,
   )
 })
 
