@@ -71,6 +71,7 @@ export class Decoder {
   /** The decoder whose parameters these are. */
   readonly #owner: Decoder
   readonly #ropes: readonly Rope[]
+  #deviceBytes: number | null = null
   readonly #matrices: ReadonlySet<string>
 
   /**
@@ -200,13 +201,14 @@ export class Decoder {
 
   /** Targets whose logits exist at once: fewer would add up the head's gradient more often, which is slower. */
   #logitRows(dtype: Dtype): number {
-    return Math.max(16, Math.floor(this.#logitBytes / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
+    return Math.max(16, Math.floor(this.#logitBytes() / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
   }
 
   /** 64 MB, or a 256th of a GPU's memory where that is more, up to 512 MB; with what is computed from them, 4 times as much. */
-  get #logitBytes(): number {
-    const total = deviceMemory(this.device)?.total ?? 0
-    return Math.min(2 ** 29, Math.max(2 ** 26, total / 256))
+  #logitBytes(): number {
+    if (this.device === 'cpu') return 2 ** 26
+    this.#deviceBytes ??= deviceMemory(this.device)?.total ?? 0
+    return Math.min(2 ** 29, Math.max(2 ** 26, this.#deviceBytes / 256))
   }
 
   dispose(): void {

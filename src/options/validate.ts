@@ -49,6 +49,7 @@ function expectation(issue: z.core.$ZodIssue, option: Option): string {
   if (issue.code === 'too_big' && option.kind === 'number')
     return `must be ${issue.inclusive ? 'at most' : 'below'} ${issue.maximum}`
   if (issue.code === 'too_small') return 'must not be empty'
+  if (issue.code === 'invalid_format') return issue.message
   if (issue.code === 'invalid_type' && String(issue.expected) === 'int') return 'expected a whole number'
   if (option.kind === 'choice') return `expected one of ${option.choices.join(', ')}`
   if (option.kind === 'number' && option.choices.length > 0) return `expected a number or ${option.choices.join(', ')}`

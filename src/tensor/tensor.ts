@@ -39,7 +39,8 @@ export class Tensor {
    */
   static from(data: Data | readonly number[], shape?: readonly number[], dtype?: Dtype, device?: Device): Tensor {
     const { values, type } = typedData(data, dtype)
-    return new Tensor(addon().fromBytes(values, shape ?? [values.length], type, device))
+    const elsewhere = device === 'cpu' ? undefined : device
+    return new Tensor(addon().fromBytes(values, shape ?? [values.length], type, elsewhere))
   }
 
   /** A copy of bytes that lie in memory as the dtype's elements, row-major. */

@@ -126,8 +126,8 @@ test('AdamW', () => {
   scope(() => {
     const start = [[300, 5], [7]].map((shape) => random(shape))
     const results = ['cpu', device].map((on) => {
-      const [parameters, first, second] = [start, ...[0, 1].map(() => start.map((tensor) => op.zerosLike(tensor)))].map((all) =>
-        all.map((tensor) => tensor.on(on).clone()),
+      const [parameters, first, second] = [start, ...[0, 1].map(() => start.map((tensor) => op.zerosLike(tensor)))].map(
+        (all) => all.map((tensor) => tensor.on(on).clone()),
       ) as [Tensor[], Tensor[], Tensor[]]
       for (let step = 1; step <= 3; step++) {
         const gradients = start.map((tensor) => tensor.on(on).mul(step).add(0.1))

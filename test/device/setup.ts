@@ -25,11 +25,6 @@ vi.mock('../../src/model/load.ts', async (original) => {
   }
 })
 
-vi.mock('../../src/model/adapters/folder.ts', async (original) => {
-  const real = await original<typeof import('../../src/model/adapters/folder.ts')>()
-  return { ...real, loadAdapter: (folder: never, model: never, on = device) => real.loadAdapter(folder, model, on) }
-})
-
 vi.mock('../../src/model/parameters.ts', async (original) => {
   const real = await original<typeof import('../../src/model/parameters.ts')>()
   const { outsideScopes } = await import('../../src/tensor/scope.ts')

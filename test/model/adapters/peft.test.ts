@@ -46,7 +46,7 @@ describe.each(cases)("PEFT's adapter %s", (name) => {
   test('gives the same logits, and the base model is untouched without it', () => {
     const base = loadDecoder(source.folder, 'float32')
     const before = logits(base, want.tokens)
-    const adapted = base.withAdapter(loadAdapter(source.adapter!, shapes))
+    const adapted = base.withAdapter(loadAdapter(source.adapter!, shapes, base.device))
     expect(maxDifference(logits(adapted, want.tokens), want.logits)).toBeLessThan(1e-4)
     expect(maxDifference(before, want.logits)).toBeGreaterThan(0.1)
     adapted.dispose()
