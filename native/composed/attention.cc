@@ -1,12 +1,12 @@
 #include <ATen/ops/_unsafe_view.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
 #include "composed/composed.h"
+#include "composed/numbers.h"
 #include "composed/recent.h"
 #include "composed/varlen.h"
 #include "kernels/dispatch.h"
@@ -25,12 +25,6 @@ struct Layout {
   Sequences sequences;
   at::Tensor sources;  // int64 [keys]: which key of [context; stream] each is; undefined where they are the stream's own, in order
 };
-
-at::Tensor numbers(const std::vector<int64_t>& values, at::ScalarType type, const c10::Device& device) {
-  auto result = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), result.data_ptr<int64_t>());
-  return result.to(type).to(device);
-}
 
 Layout layoutOf(const at::Tensor& table, int64_t tokens, int64_t contextTokens, const c10::Device& device) {
   const Segments segments(table, tokens, contextTokens);
@@ -56,9 +50,9 @@ Layout layoutOf(const at::Tensor& table, int64_t tokens, int64_t contextTokens, 
     mostQueries = std::max(mostQueries, all[index].length);
     mostKeys = std::max(mostKeys, keyStarts.back() - keyStarts[keyStarts.size() - 2]);
   }
-  queryOffsets = numbers(queryStarts, at::kInt, device);
-  keyOffsets = numbers(keyStarts, at::kInt, device);
-  if (!inOrder) layout.sources = numbers(sources, at::kLong, device);
+  queryOffsets = numbersOn<int32_t>(device, queryStarts);
+  keyOffsets = numbersOn<int32_t>(device, keyStarts);
+  if (!inOrder) layout.sources = numbersOn<int64_t>(device, sources);
   return layout;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "composed/composed.h"
+#include "composed/numbers.h"
 #include "composed/recent.h"
 #include "kernels/kernels.h"
 
@@ -28,12 +29,6 @@ struct Places {
   std::vector<Group> groups;
 };
 
-at::Tensor numbers(const std::vector<int64_t>& values, const c10::Device& device) {
-  auto result = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
-  std::copy(values.begin(), values.end(), result.data_ptr<int64_t>());
-  return result.to(device);
-}
-
 /// Consecutive tokens of one row, in rising order of position.
 struct Run {
   int64_t first, count, row;
@@ -52,7 +47,7 @@ Group groupOf(const std::vector<Run>& runs, const int32_t* pages, int64_t width,
     for (int64_t page = 0; page < most; page++) table.push_back(std::max<int64_t>(0, pages[run.row * width + page]));
   }
   const auto count = runs.front().count;
-  return {count, most * cachePageTokens, numbers(tokens, device), numbers(table, device), numbers(last, device).view({-1, count, 1})};
+  return {count, most * cachePageTokens, numbersOn<int64_t>(device, tokens), numbersOn<int64_t>(device, table), numbersOn<int64_t>(device, last).view({-1, count, 1})};
 }
 
 Places placesOf(const at::Tensor& pageTable, const at::Tensor& rowTable, const at::Tensor& positionTable, int64_t poolPages, const c10::Device& device) {
@@ -72,7 +67,7 @@ Places placesOf(const at::Tensor& pageTable, const at::Tensor& rowTable, const a
     if (continues) runs.back().count++;
     else runs.push_back({token, 1, rows[token]});
   }
-  Places places{numbers(page, device), numbers(offset, device), {}};
+  Places places{numbersOn<int64_t>(device, page), numbersOn<int64_t>(device, offset), {}};
   std::vector<Run> single;
   for (const auto& run : runs) {
     if (run.count == 1) single.push_back(run);

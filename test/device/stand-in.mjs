@@ -1,4 +1,4 @@
-// Compiles stand-in.cc against the libtorch that the addon was built with, and runs tests on that device:
+// Compiles stand-in.cc against the libtorch 1.13 that the addon was built with, and runs tests on that device:
 //   node test/device/stand-in.mjs [vitest's arguments]
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
@@ -8,6 +8,13 @@ const root = join(import.meta.dirname, '../..')
 const { libtorch } = JSON.parse(readFileSync(join(root, 'build/engine.json'), 'utf8'))
 const source = join(import.meta.dirname, 'stand-in.cc')
 const library = join(root, 'build', `stand-in-${libtorch.version}.so`)
+if (!libtorch.version.startsWith('1.')) {
+  // Newer ones ask a device's backend for streams, which this one has not.
+  console.error(
+    `the stand-in device is for libtorch 1.13, and the addon was built with ${libtorch.version}: npm run setup with Debian's`,
+  )
+  process.exit(1)
+}
 mkdirSync(join(root, 'build'), { recursive: true })
 if (
   !existsSync(library) ||

@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { largestThatFits } from '../../src/train/micro-batch.ts'
+import type { Example } from '../../src/data/types.ts'
+import { largestMicroBatch, largestThatFits } from '../../src/train/micro-batch.ts'
 import { isOutOfMemory, namingMicroBatch, OutOfMemoryError } from '../../src/train/out-of-memory.ts'
+import { accumulateGradients } from '../../src/train/step.ts'
+import { disposeTrainer, golden, goldenRows, trainerOf } from './fixtures.ts'
 
 test('the largest micro-batch is found to a sixteenth, and nothing that does not fit is given', () => {
   fc.assert(
@@ -31,4 +34,41 @@ test('where memory runs out, the micro-batch is named, and what to lower', () =>
   )
   expect(fail('shapes differ')).toThrow(/^shapes differ$/)
   expect(isOutOfMemory(new Error('shapes differ'))).toBe(false)
+})
+
+test('a decoder that runs out of memory above so many tokens gets micro-batches below, and no gradients are left', () => {
+  const { examples } = goldenRows()
+  const many = Array.from({ length: 40 }, (_, i): Example => {
+    const example = examples[i % examples.length]!
+    return { ...example, promptGroup: i, index: i } // no prompt is shared
+  })
+  const trainer = trainerOf(golden('kto/policy'), { type: 'kto', beta: 0.1 })
+  const { decoder } = trainer
+  const room = 700
+  const pass = decoder.completionLogps.bind(decoder)
+  decoder.completionLogps = (weights, stream, ...rest) => {
+    if (stream.tokens.length > room) throw new Error('CUDA out of memory. Tried to allocate 2.00 GiB.')
+    return pass(weights, stream, ...rest)
+  }
+  try {
+    const said: string[] = []
+    const progress = { start: () => ({ update: () => {}, stop: () => {} }), log: (line: string) => said.push(line) }
+    const tokens = largestMicroBatch(trainer, many, many.length, progress)
+    expect(tokens).toBeGreaterThan(0.8 * room)
+    expect(tokens).toBeLessThan(1.3 * room) // a row's last token is counted, and is not in the stream
+    expect(said.some((line) => /do not fit/.test(line)) && said.some((line) => /tokens fit/.test(line))).toBe(true)
+    expect([...decoder.trainable.values()].every(({ grad }) => grad === null)).toBe(true)
+    const batch = {
+      rows: many,
+      referenceLogps: new Float32Array(many.length),
+      mismatched: [],
+      mismatchedReferenceLogps: new Float32Array(),
+    }
+    accumulateGradients({ ...trainer, microBatchTokens: Math.floor(0.8 * room) }, batch)
+    expect(() => accumulateGradients({ ...trainer, microBatchTokens: 1e6 }, batch)).toThrow(
+      /micro-batch 1 of 1 \(40 rows, .*2\.00 GiB more was asked for/,
+    )
+  } finally {
+    disposeTrainer(trainer)
+  }
 })
