@@ -2,18 +2,20 @@
 # Builds the addon against the CUDA libtorch of a Python, runs the tests that a device can change, and bench/gpu/bench.mjs; ends within --minutes.
 # Needs: an NVIDIA GPU with its driver, PyTorch with CUDA, g++. No network, no nvcc. Node and the npm packages may come in a folder that
 # bench/gpu/pack.mjs made elsewhere (--pack), for machines that have neither.
-#   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench] [-- options of bench.mjs]
+#   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench] [--rehearse] [-- options of bench.mjs]
+# --rehearse goes through all of it on the processor, with a tiny model: to try the script where there is no GPU.
 set -uo pipefail
 began=$SECONDS
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root" || exit 1
-minutes=9 python=python3 pack=.gpu-pack only=build,tests,bench
+minutes=9 python=python3 pack=.gpu-pack only=build,tests,bench rehearse=
 while [ $# -gt 0 ]; do
   case $1 in
     --minutes) minutes=$2; shift 2 ;;
     --python) python=$2; shift 2 ;;
     --pack) pack=$2; shift 2 ;;
     --only) only=$2; shift 2 ;;
+    --rehearse) rehearse=yes; shift ;;
     --) shift; break ;;
     *) echo "$0: unknown option $1; see its head" >&2; exit 2 ;;
   esac
@@ -23,17 +25,20 @@ say() { printf '\n== %s (%d s of %d)\n' "$1" $((SECONDS - began)) $((minutes * 6
 wants() { [[ ",$only," == *",$1,"* ]]; }
 
 say 'machine'
-"$python" - <<'PYTHON' || exit 3
-import importlib.util, sys
+REHEARSE=$rehearse "$python" - <<'PYTHON' || exit 3
+import importlib.util, os, sys
 try:
     import torch
 except ImportError:
     sys.exit("this Python has no PyTorch: name one that has with --python")
 print("torch", torch.__version__, "CUDA", torch.version.cuda)
-if not torch.cuda.is_available():
+if os.environ["REHEARSE"]:
+    print("a rehearsal: everything runs on the processor")
+elif not torch.cuda.is_available():
     sys.exit("PyTorch sees no GPU here: the tests and the bench of the device need one. What needs none: npm test, and node test/device/stand-in.mjs")
-properties = torch.cuda.get_device_properties(0)
-print(f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, compute capability {properties.major}.{properties.minor}")
+else:
+    properties = torch.cuda.get_device_properties(0)
+    print(f"{properties.name}, {properties.total_memory / 2**30:.1f} GiB, compute capability {properties.major}.{properties.minor}")
 for name in ["trl", "transformers", "peft", "datasets", "liger_kernel", "flash_attn"]:
     print(f"  {name}: {'yes' if importlib.util.find_spec(name) else 'no'}")
 PYTHON
@@ -57,6 +62,10 @@ if wants build; then
 fi
 
 failed=0
+if [ -n "$rehearse" ]; then
+  export PROSPECT_TEST_DEVICE=cpu
+  set -- --groups tiny --device cpu "$@"
+fi
 if wants tests; then
   say 'tests on the device'
   timeout "$(left)" node node_modules/vitest/vitest.mjs run --config vitest.device.config.ts --reporter=default 2>&1 | grep -vE '^ +.*✓'
