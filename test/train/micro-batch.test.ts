@@ -38,7 +38,7 @@ test('where memory runs out, the micro-batch is named, and what to lower', () =>
 
 test('a decoder that runs out of memory above so many tokens gets micro-batches below, and no gradients are left', () => {
   const { examples } = goldenRows()
-  const many = Array.from({ length: 40 }, (_, i): Example => {
+  const many = Array.from({ length: 160 }, (_, i): Example => {
     const example = examples[i % examples.length]!
     return { ...example, promptGroup: i, index: i } // no prompt is shared
   })
@@ -66,7 +66,7 @@ test('a decoder that runs out of memory above so many tokens gets micro-batches 
     }
     accumulateGradients({ ...trainer, microBatchTokens: Math.floor(0.8 * room) }, batch)
     expect(() => accumulateGradients({ ...trainer, microBatchTokens: 1e6 }, batch)).toThrow(
-      /micro-batch 1 of 1 \(40 rows, .*2\.00 GiB more was asked for/,
+      /micro-batch 1 of 1 \(160 rows, .*2\.00 GiB more was asked for/,
     )
   } finally {
     disposeTrainer(trainer)
