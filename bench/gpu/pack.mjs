@@ -11,10 +11,19 @@ const target = join(root, process.argv[2] ?? '.gpu-pack')
 const wanted = [
   ...['vitest', 'fast-check', 'node-addon-api', 'node-api-headers', 'zod', 'yaml', 'commander', 'picocolors'],
   ...['cli-progress', 'pure-rand', 'csv-parse', 'fzstd', 'p-queue', 'amaro'],
-  ...['@huggingface/jinja', '@huggingface/tokenizers', '@huggingface/hub', '@duckdb/node-api'],
+  ...[
+    '@huggingface/jinja',
+    '@huggingface/tokenizers',
+    '@huggingface/hub',
+    '@duckdb/node-api',
+    'openai',
+    'vega',
+    'vega-lite',
+    '@resvg/resvg-js',
+  ],
 ]
 /** Loaded only where files need them that no test here has, or for other systems: too large to take along. */
-const left = /^(@duckdb\/node-bindings-.*|lightningcss-linux-x64-musl|@rolldown\/binding-.*musl.*)$/
+const left = /^(@duckdb\/node-bindings-.*|lightningcss-linux-x64-musl|@rolldown\/binding-.*musl.*|@resvg\/resvg-js-.*)$/
 
 rmSync(target, { recursive: true, force: true })
 mkdirSync(target, { recursive: true })

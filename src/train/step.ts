@@ -76,8 +76,13 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
     // With dropout they would not do: the reference point drops nothing.
     const drops = (decoder.adapter?.config.dropout ?? 0) > 0
     const joint = micros.length === 1 && !drops && (objective.needs.mismatched || objective.needs.values)
+    const naming = <R>(i: number, work: () => R) => {
+      const [of, rows] = [micros.length, micros[i]!.length]
+      const size = () => ({ number: i + 1, of, rows, tokens: packedTokens(micros[i]!), microBatchTokens })
+      return namingMicroBatch(decoder.device, size, work)
+    }
     const { only, referencePoint } = joint
-      ? jointPass(trainer, weights, batch, micros[0]!)
+      ? naming(0, () => jointPass(trainer, weights, batch, micros[0]!))
       : { only: null, referencePoint: referencePointOf(trainer, weights, batch) }
     const into: Accumulator = {
       referencePoint,
@@ -87,10 +92,8 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
       logps: new Float32Array(batch.rows.length),
     }
     const passes = micros.map((micro, i) => {
-      const [of, rows] = [micros.length, micro.length]
-      const size = () => ({ number: i + 1, of, rows, tokens: packedTokens(micro), microBatchTokens })
       const work = () => backwardPass(trainer, batch, only ?? policyPass(trainer, weights, batch, pack(micro)), into)
-      return namingMicroBatch(decoder.device, size, () => scope(work))
+      return naming(i, () => scope(work))
     })
     const loss = collect(passes, into) // once all is under way: a GPU is waited for once
     const logRatios = into.hasLogRatios ? into.logRatios : null
