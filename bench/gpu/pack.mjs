@@ -23,7 +23,8 @@ const wanted = [
   ],
 ]
 /** Loaded only where files need them that no test here has, or for other systems: too large to take along. */
-const left = /^(@duckdb\/node-bindings-.*|lightningcss-linux-x64-musl|@rolldown\/binding-.*musl.*|@resvg\/resvg-js-.*musl.*)$/
+const left =
+  /^(@duckdb\/node-bindings-.*|lightningcss-linux-x64-musl|@rolldown\/binding-.*musl.*|@resvg\/resvg-js-.*musl.*)$/
 
 rmSync(target, { recursive: true, force: true })
 mkdirSync(target, { recursive: true })
