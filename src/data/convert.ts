@@ -9,7 +9,7 @@ import { type Choice, chooseRows } from './choose.ts'
 import { choiceOptionsOf, type convertOptions, readOptionsOf } from './options.ts'
 import { maskedRow } from './personal.ts'
 import { type FileFacts, openFeedback } from './read.ts'
-import { duck, quoted } from './source/duck.ts'
+import { duck, queryAll, quoted } from './source/duck.ts'
 import { RowTableBuilder } from './table.ts'
 import type { FeedbackRow } from './types.ts'
 
@@ -24,7 +24,7 @@ export interface Converted {
 
 /**
  * Writes the rows that training would use as plain ones: prompt, completion, label, and weight, annotator, time and tools where they have
- * them. Reads the data twice, so that memory does not grow with it.
+ * them; with `pairs`, the two rows of a comparison as one of prompt, chosen, rejected. Reads the data twice, so that memory does not grow with it.
  */
 export async function convertFeedback(options: Options): Promise<Converted> {
   const { output } = options
@@ -32,7 +32,7 @@ export async function convertFeedback(options: Options): Promise<Converted> {
     throw new Error(`--output ${output}: the name must end in .jsonl, .jsonl.gz or .parquet`)
   const { choice, files } = await choose(options)
   const write = (file: number) => writeRows(options, choice, file)
-  if (output.endsWith('.parquet')) await writeParquet(output, write)
+  if (output.endsWith('.parquet')) await writeParquet(output, write, options.pairs)
   else await writeLines(output, write)
   return { rows: choice.rows.length, files, findings: choice.findings }
 }
@@ -56,31 +56,51 @@ async function choose(options: Options): Promise<{ choice: Choice; files: FileFa
   return { choice: chooseRows(builder.table(), choiceOptionsOf(feedback, seed)), files: reader.facts }
 }
 
+interface ChosenRow {
+  row: FeedbackRow
+  weight: number
+}
+
 /** Writes the chosen rows as lines of JSON. */
 async function writeRows(options: Options, { rows, weights }: Choice, file: number): Promise<void> {
   const reader = await open(options)
   let [position, next] = [0, 0]
+  let held: ChosenRow | null = null // the first half of a comparison, whose other half may come
   for await (const batch of reader.batches()) {
     const lines: string[] = []
-    for (const row of batch) {
-      if (rows[next] === position++)
-        lines.push(plainRow(options.feedback.personal === 'mask' ? maskedRow(row) : row, weights[next++]!))
+    for (const read of batch) {
+      if (rows[next] !== position++) continue
+      const row = options.feedback.personal === 'mask' ? maskedRow(read) : read
+      const chosen: ChosenRow = { row, weight: weights[next++]! }
+      const pair: string | null = held && options.pairs ? pairRow(held, chosen) : null
+      if (held) lines.push(pair ?? plainRow(held))
+      held = pair ? null : chosen
     }
     writeAll(file, Buffer.from(lines.join('')))
   }
+  if (held) writeAll(file, Buffer.from(plainRow(held)))
 }
 
-function plainRow({ prompt, completion, label, annotator, time, tools }: FeedbackRow, weight: number): string {
-  const row = {
-    prompt,
-    completion,
-    label,
+function plainRow({ row, weight }: ChosenRow): string {
+  const { prompt, completion, label } = row
+  return `${JSON.stringify({ prompt, completion, label, ...besideTexts(row, weight) })}\n`
+}
+
+/** The two sides of one comparison as one row; null where they are not that, or were given different weights. */
+function pairRow(first: ChosenRow, second: ChosenRow): string | null {
+  if (first.row.pair === undefined || first.row.pair !== second.row.pair || first.weight !== second.weight) return null
+  const [chosen, rejected] = first.row.label ? [first.row, second.row] : [second.row, first.row]
+  const texts = { prompt: chosen.prompt, chosen: chosen.completion, rejected: rejected.completion }
+  return `${JSON.stringify({ ...texts, ...besideTexts(chosen, first.weight) })}\n`
+}
+
+function besideTexts({ annotator, time, tools }: FeedbackRow, weight: number) {
+  return {
     ...(weight !== 1 && { weight }),
     ...(annotator !== undefined && { annotator }),
     ...(time !== undefined && { time: new Date(time).toISOString() }),
     ...(tools !== undefined && { tools }),
   }
-  return `${JSON.stringify(row)}\n`
 }
 
 /** Lines go to a file beside the output, which takes its place when it is complete. */
@@ -106,16 +126,36 @@ async function toFile(path: string, write: (file: number) => Promise<void>): Pro
   }
 }
 
-/** Columns have one type: texts stay texts, messages are written as JSON, which reading understands. */
-async function writeParquet(output: string, write: (file: number) => Promise<void>): Promise<void> {
+const besideTypes = "weight: 'DOUBLE', annotator: 'VARCHAR', time: 'VARCHAR', tools: 'VARCHAR'"
+const columnsOf = {
+  plain: `{prompt: 'VARCHAR', completion: 'VARCHAR', label: 'BOOLEAN', ${besideTypes}}`,
+  pairs: `{prompt: 'VARCHAR', chosen: 'VARCHAR', rejected: 'VARCHAR', completion: 'VARCHAR', ${besideTypes}}`,
+}
+
+/**
+ * Columns have one type: texts stay texts, messages are written as JSON, which reading understands. Throws where rows are of two kinds: one
+ * table cannot say which columns a row lacks.
+ */
+async function writeParquet(output: string, write: (file: number) => Promise<void>, pairs: boolean): Promise<void> {
   await withTemporary(async (path) => {
     await toFile(path, write)
-    const types =
-      "{prompt: 'VARCHAR', completion: 'VARCHAR', label: 'BOOLEAN', weight: 'DOUBLE', annotator: 'VARCHAR', time: 'VARCHAR', tools: 'VARCHAR'}"
     const partial = `${output}.${process.pid}.partial`
     const connection = await duck()
-    const rows = `read_json(${quoted(path)}, format='newline_delimited', columns=${types}, maximum_object_size=${1 << 25})`
-    await connection.run(`copy (select * from ${rows}) to ${quoted(partial)} (format parquet, compression zstd)`)
+    const rows = `read_json(${quoted(path)}, format='newline_delimited', columns=${columnsOf[pairs ? 'pairs' : 'plain']}, maximum_object_size=${1 << 25})`
+    if (pairs) {
+      const [alone] = await queryAll<{ n: bigint }>(
+        connection,
+        `select count(*) as n from ${rows} where chosen is null`,
+      )
+      if (alone && alone.n > 0n)
+        throw new Error(
+          `--output ${output}: ${alone.n} rows are no half of a whole pair; write .jsonl, whose rows may be of both kinds, or leave out --pairs`,
+        )
+    }
+    const columns = pairs ? '* exclude (completion)' : '*'
+    await connection.run(
+      `copy (select ${columns} from ${rows}) to ${quoted(partial)} (format parquet, compression zstd)`,
+    )
     renameSync(partial, output)
   })
 }

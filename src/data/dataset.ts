@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
 import { type EncodedBatch, makeEncoder } from './encode.ts'
+import { cacheLimit, evict, touchEntry } from './eviction.ts'
 import { maskedRow } from './personal.ts'
 import { type FileFacts, openFeedback, type ReadOptions } from './read.ts'
 import { defaultCache } from './source/files.ts'
@@ -58,7 +59,9 @@ export async function openDataset(options: DatasetOptions, tokenizer: Tokenizer)
   const target = join(folder, datasetKey(options, reader.files, reader.hashes, tokenizer))
   mkdirSync(folder, { recursive: true })
   sweepTemporaries(folder)
+  const limit = cacheLimit()
   let cached = existsSync(target)
+  if (cached) touchEntry(target)
   while (!existsSync(target)) {
     options.signal?.throwIfAborted()
     const lock = takeLock(`${target}.lock`)
@@ -75,6 +78,7 @@ export async function openDataset(options: DatasetOptions, tokenizer: Tokenizer)
     }
   }
   const store = new TokenStore(target)
+  if (!cached) evict(folder, limit)
   return { store, facts: store.facts as DatasetFacts, cached }
 }
 

@@ -207,6 +207,11 @@ export const inspectOptions = z.strictObject({
 export const convertOptions = z.strictObject({
   data,
   output: command('--output <file>', 'File to write: .jsonl, .jsonl.gz or .parquet', text()),
+  pairs: command(
+    '--pairs',
+    'Write the two rows of a comparison as one, with chosen and rejected: for objectives that compare (DPO, IPO ...)',
+    z.boolean().default(false),
+  ),
   seed,
   cache,
   onBadRow: onBadRowOption,

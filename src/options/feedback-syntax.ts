@@ -13,6 +13,7 @@ export const shapeNames = [
   'paired',
   'langsmith',
   'langfuse',
+  'chatgpt',
   'openai-log',
   'conversation',
   'edits',

@@ -122,6 +122,32 @@ test('convert writes what training would use; reading that gives the same rows',
   ])
 })
 
+test('convert --pairs keeps comparisons whole, as JSONL and as Parquet; what is no pair stays a plain row', () => {
+  const pair = { prompt: 'Colour?', chosen: 'Blue', rejected: 'Seven', annotator: 'jo' }
+  const alone = { prompt: 'Size?', completion: 'Large', label: true }
+  const ranked = { prompt: 'Rank', completions: ['b', 'a', 'c'], ranks: [2, 1, 3] }
+  writeFileSync(join(folder, 'mixed.jsonl'), [pair, alone, ranked].map((row) => `${JSON.stringify(row)}\n`).join(''))
+  prospect('convert', '--data', 'mixed.jsonl', '--pairs', '--ranked', 'pairs', '--output', 'pairs.jsonl')
+  const lines = (name: string) =>
+    readFileSync(join(folder, name), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+  const ofRanks = [
+    ['a', 'b'],
+    ['a', 'c'],
+    ['b', 'c'],
+  ].map(([chosen, rejected]) => ({ prompt: 'Rank', chosen, rejected }))
+  expect(lines('pairs.jsonl')).toEqual([pair, alone, ...ofRanks])
+  expect(() => prospect('convert', '--data', 'pairs.jsonl', '--pairs', '--output', 'x.parquet')).toThrow(
+    /1 rows are no half of a whole pair; write \.jsonl/,
+  )
+  writeFileSync(join(folder, 'only.jsonl'), `${JSON.stringify(pair)}\n`)
+  prospect('convert', '--data', 'only.jsonl', '--pairs', '--output', 'only.parquet')
+  prospect('convert', '--data', 'only.parquet', '--pairs', '--output', 'again.jsonl')
+  expect(lines('again.jsonl')).toEqual([pair])
+})
+
 test('an option that makes no sense is refused by name', () => {
   const run = () => prospect('convert', '--data', 'rows.jsonl', '--output', 'x.jsonl', '--map', 'prompt')
   expect(run).toThrow(/--map: "prompt" is not field=column/)

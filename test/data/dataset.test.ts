@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { type DatasetOptions, openDataset } from '../../src/data/dataset.ts'
+import { cacheLimit, evict } from '../../src/data/eviction.ts'
 import { makePlan } from '../../src/data/plan.ts'
 import { readFeedback } from '../../src/data/read.ts'
 import { tokenizeRows } from '../../src/data/tokenize.ts'
@@ -133,4 +134,36 @@ test('four processes that start at once, and one that comes later, see the same 
   }
   expect(await Promise.all([print(), print(), print(), print()])).toEqual([want, want, want, want])
   expect(await print()).toBe(want)
+})
+
+test('over its limit the cache loses the entries that were not used for the longest time, and what is in use stays readable', async () => {
+  const open = (name: string) =>
+    openDataset(options([file(name, `${JSON.stringify({ ...rows[0], prompt: name })}\n`)]), tokenizer)
+  const old = await open('old.jsonl')
+  const tokens = join(cache, 'tokens')
+  const [oldEntry] = readdirSync(tokens)
+  await open('newer.jsonl')
+  const entries = readdirSync(tokens).filter((name) => /^[0-9a-f]{32}$/.test(name))
+  for (const name of entries)
+    utimesSync(join(tokens, name), new Date(), new Date(Date.now() - (name === oldEntry ? 2 : 1) * 3_600_000))
+  expect(evict(tokens, 1e9)).toEqual([])
+  expect(evict(tokens, 1, 5_400_000)).toEqual([oldEntry])
+  expect(readdirSync(tokens)).not.toContain(oldEntry)
+  expect(old.store.prompt(0).length).toBeGreaterThan(0)
+  expect((await open('old.jsonl')).cached).toBe(false)
+})
+
+test('opening an entry counts as use', async () => {
+  const source = options([file('used.jsonl')])
+  await openDataset(source, tokenizer)
+  const tokens = join(cache, 'tokens')
+  const [entry] = readdirSync(tokens)
+  utimesSync(join(tokens, entry!), new Date(0), new Date(0))
+  expect((await openDataset(source, tokenizer)).cached).toBe(true)
+  expect(evict(tokens, 0)).toEqual([])
+})
+
+test('the limit of the cache is a number of gigabytes', () => {
+  expect(cacheLimit('2.5')).toBe(2.5e9)
+  expect(() => cacheLimit('much')).toThrow('PROSPECT_CACHE_GB is "much"')
 })

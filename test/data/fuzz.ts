@@ -73,6 +73,20 @@ const makers: readonly ((
     },
     labels: [true, false],
   }),
+  (text, up, value) => ({
+    record: {
+      mapping: {
+        r: { id: 'r', parent: null, message: null },
+        q: { id: 'q', parent: 'r', message: { author: { role: 'user' }, content: { parts: [text()] } } },
+        a: {
+          id: 'a',
+          parent: 'q',
+          message: { author: { role: 'assistant' }, content: { parts: [text()] }, feedback: { rating: value() } },
+        },
+      },
+    },
+    labels: [up],
+  }),
   (text, _up, _value, id) => ({
     record: { history: `${id}${text()}`, human_ref_A: text(), human_ref_B: text(), labels: 1, score_ratio: 3 },
     labels: [true, false],

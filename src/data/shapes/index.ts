@@ -1,4 +1,5 @@
 import { brief } from '../origin.ts'
+import { chatgpt } from './chatgpt.ts'
 import { edits, regenerations } from './edits.ts'
 import { conversation, langfuse, langsmith, openaiLog, openaiPreference } from './logs.ts'
 import { isObject } from './messages.ts'
@@ -17,6 +18,7 @@ export const shapes: readonly Shape[] = [
   paired,
   langsmith,
   langfuse,
+  chatgpt,
   openaiLog,
   conversation,
   edits,
