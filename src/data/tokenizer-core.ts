@@ -24,14 +24,38 @@ type Json = Record<string, unknown>
  */
 export function createCore(definition: Json, config: Json): TokenizerCore {
   refuseUnsupported(definition)
+  const { model, late } = withoutMerges(definition.model)
   const core = new library.Tokenizer(
-    { ...definition, pre_tokenizer: withMetaspaceSplit(definition.pre_tokenizer) },
+    { ...definition, model, pre_tokenizer: withMetaspaceSplit(definition.pre_tokenizer) },
     config,
   )
+  late(core.model)
   const parts = [core.normalizer, core.pre_tokenizer, core.decoder].flatMap(withinSequences)
   for (const part of parts) correct(part)
   if (core.model instanceof BPE!) speedUp(core.model, core.pre_tokenizer)
   return core
+}
+
+/**
+ * The library makes a text of each of a model's merges, hundreds of thousands, before it reads a word; most words never need them, since ids are
+ * merged elsewhere. So it gets none, and the merges (`late`) when it is first asked to merge.
+ */
+function withoutMerges(model: unknown): { model: unknown; late(made: object): void } {
+  const { type, merges } = (model ?? {}) as { type?: string; merges?: (string | [string, string])[] }
+  if (type !== 'BPE' || !Array.isArray(merges)) return { model, late: () => {} }
+  const late = (made: object) => {
+    const internals = made as unknown as BpeInternals
+    internals.config.merges = merges
+    const merge = internals.bpe.bind(made)
+    internals.bpe = (token) => {
+      const pairs = merges.map((pair) => (Array.isArray(pair) ? pair : (pair.split(' ', 2) as [string, string])))
+      internals.merges = pairs
+      internals.bpe_ranks = new Map(pairs.map((pair, rank) => [JSON.stringify(pair), rank]))
+      internals.bpe = merge
+      return merge(token)
+    }
+  }
+  return { model: { ...(model as object), merges: [] }, late }
 }
 
 function refuseUnsupported({ added_tokens: added }: Json): void {
@@ -182,6 +206,9 @@ const bytesOrMarks = {
 
 interface BpeInternals {
   config: { merges: (string | [string, string])[] }
+  merges: [string, string][]
+  bpe_ranks: Map<string, number>
+  bpe(token: string): string[]
   encode(words: string[]): string[]
   cache: { get(word: string): string[] | undefined; put(word: string, pieces: string[]): void; clear(): void }
   ignore_merges: boolean

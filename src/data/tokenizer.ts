@@ -70,6 +70,7 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
   const sources = options.chatTemplate ? givenTemplate(options.chatTemplate) : readTemplates(folder, config)
   const templates = new ChatTemplates(sources, tokenTexts(config))
   const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])]
+  let hash: string | undefined // of megabytes: made where it is asked for
   return {
     encode: (text, { special = false, continues = false } = {}) =>
       continues ? encodeContinuation(text) : special ? encodeWithSpecial(text) : encode(text),
@@ -84,9 +85,12 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
     chatTemplate: templates.main,
     applyChatTemplate: (messages, options) => templates.render(messages, options),
     source: { folder, options: options.chatTemplate === undefined ? {} : { chatTemplate: options.chatTemplate } },
-    hash: createHash('sha256')
-      .update(JSON.stringify([definition, config, templates.all, eosIds, generation[controlKey]]))
-      .digest('hex'),
+    get hash() {
+      hash ??= createHash('sha256')
+        .update(JSON.stringify([definition, config, templates.all, eosIds, generation[controlKey]]))
+        .digest('hex')
+      return hash
+    },
   }
 }
 
