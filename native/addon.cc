@@ -229,6 +229,7 @@ Napi::Value memory(const Napi::CallbackInfo& info) {
   auto result = Napi::Object::New(info.Env());
   result["live"] = static_cast<double>(use.live);
   result["peak"] = static_cast<double>(use.peak);
+  result["largest"] = static_cast<double>(use.largest);
   result["cached"] = static_cast<double>(use.cached);
   return result;
 }

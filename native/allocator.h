@@ -5,9 +5,10 @@
 namespace prospect {
 
 struct MemoryUse {
-  size_t live;    // bytes in tensors
-  size_t peak;    // most bytes in tensors since resetPeak()
-  size_t cached;  // bytes kept for reuse
+  size_t live;     // bytes in tensors
+  size_t peak;     // most bytes in tensors since resetPeak()
+  size_t largest;  // bytes of the largest tensor that was made since then
+  size_t cached;   // bytes kept for reuse
 };
 
 /// Replaces libtorch's CPU allocator for the rest of the process. Tensors made before keep their own deleter.

@@ -38,6 +38,7 @@ void* Arena::take(size_t bytes) {
   }
   live_ += size;
   peak_ = std::max(peak_, live_);
+  largest_ = std::max(largest_, size);
   return reinterpret_cast<void*>(address);
 }
 
@@ -55,12 +56,13 @@ bool Arena::give(void* block) {
 
 MemoryUse Arena::use() {
   std::lock_guard<std::mutex> guard(mutex_);
-  return {live_, peak_, cached_};
+  return {live_, peak_, largest_, cached_};
 }
 
 void Arena::resetPeak() {
   std::lock_guard<std::mutex> guard(mutex_);
   peak_ = live_;
+  largest_ = 0;
 }
 
 void Arena::empty() {

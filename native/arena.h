@@ -54,7 +54,7 @@ class Arena {
     Address region;
   };
   std::unordered_map<Address, Block> taken_;
-  size_t live_ = 0, peak_ = 0, cached_ = 0;
+  size_t live_ = 0, peak_ = 0, largest_ = 0, cached_ = 0;
 };
 
 }  // namespace prospect

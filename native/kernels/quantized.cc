@@ -11,6 +11,7 @@
 
 #include "kernels.h"
 #include "quantized.h"
+#include "simd.h"
 
 namespace prospect {
 namespace {
@@ -78,16 +79,21 @@ float largestMagnitude(const float* values, int64_t count) {
 
 int64_t blocksOf(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
-void quantizeBlock4(const float* values, int64_t count, float scale, uint8_t* into) {
+PROSPECT_INLINE inline void quantizeBlock4(const float* values, int64_t count, float scale, uint8_t* into) {
   const float inverse = scale > 0 ? 1 / scale : 0;
-  for (int64_t i = 0; i < count; i += 2) {
-    const auto high = nearest(kNormalFloat, values[i] * inverse);
-    const auto low = i + 1 < count ? nearest(kNormalFloat, values[i + 1] * inverse) : uint8_t{7};
-    into[i / 2] = static_cast<uint8_t>(high << 4 | low);
-  }
+  int32_t codes[kBlock + 1];
+  eachSixteen(count, [&](int64_t i, int64_t part) PROSPECT_INLINE {
+    const Floats value = loadUpTo(values + i, part) * inverse;
+    Ints code{};
+    // The nearest value's index is the number of gaps whose upper end is nearer; comparing gives -1.
+    for (size_t k = 0; k + 1 < kNormalFloat.size(); k++) code -= value - kNormalFloat[k] > kNormalFloat[k + 1] - value;
+    std::memcpy(codes + i, &code, part * sizeof(int32_t));
+  });
+  codes[count] = 7;  // zero, where the last byte has one weight only
+  for (int64_t i = 0; i < count; i += 2) into[i / 2] = static_cast<uint8_t>(codes[i] << 4 | codes[i + 1]);
 }
 
-void quantizeBlock8(const float* values, int64_t count, float scale, uint8_t* into) {
+PROSPECT_INLINE inline void quantizeBlock8(const float* values, int64_t count, float scale, uint8_t* into) {
   const float inverse = scale > 0 ? 127 / scale : 0;
   for (int64_t i = 0; i < count; i++) into[i] = static_cast<uint8_t>(static_cast<int8_t>(std::nearbyint(values[i] * inverse)));
 }
@@ -198,12 +204,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> quantize(const at::Tensor& weight
   uint8_t* bytes = data.data_ptr<uint8_t>();
   float* scales = absmax.data_ptr<float>();
   at::parallel_for(0, blocks, 256, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; block++) {
-      const auto first = block * kBlock;
-      const auto length = std::min(kBlock, count - first);
-      scales[block] = largestMagnitude(values + first, length);
-      (bits == 4 ? quantizeBlock4 : quantizeBlock8)(values + first, length, scales[block], bytes + first * bits / 8);
-    }
+    vectorised([&]() PROSPECT_INLINE {
+      for (int64_t block = begin; block < end; block++) {
+        const auto first = block * kBlock;
+        const auto length = std::min(kBlock, count - first);
+        scales[block] = largestMagnitude(values + first, length);
+        if (bits == 4) quantizeBlock4(values + first, length, scales[block], bytes + first * bits / 8);
+        else quantizeBlock8(values + first, length, scales[block], bytes + first * bits / 8);
+      }
+    });
   });
   if (!nestedScales) return {data, absmax, at::empty({0}, source.options())};
   const auto groups = blocksOf(blocks, kNestedBlock);

@@ -1,4 +1,5 @@
 import { op } from '../tensor/operators.ts'
+import { scope } from '../tensor/scope.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Attention } from './attention.ts'
 import type { ModelConfig } from './config.ts'
@@ -15,19 +16,25 @@ export interface BlockContext {
   compute: Dtype
 }
 
-/** One block of the decoder: x [tokens, hiddenSize] float32 -> the same. */
+/**
+ * One block of the decoder: x [tokens, hiddenSize] float32 -> the same. Each half is a scope of its own: what it makes and no backward pass needs
+ * is freed before the other half begins.
+ */
 export function block(x: Tensor, layer: number, context: BlockContext): Tensor {
   const { config, weights, compute } = context
   const { attentionNorm, attentionOutputNorm, feedForwardNorm, feedForwardOutputNorm } = config.names.block
   const nameOf = (name: string) => moduleName(config, layer, name)
   const normed = (x: Tensor, name: string | null, dtype: Dtype) =>
     name === null ? x : norm(weights, nameOf(name), x, config.norm, dtype)
-  const attended = normed(attend(normed(x, attentionNorm, compute), layer, context), attentionOutputNorm, 'float32')
+  const attended = scope(() =>
+    normed(attend(normed(x, attentionNorm, compute), layer, context), attentionOutputNorm, 'float32'),
+  )
   const [middle, read] =
     config.parallelResidual || feedForwardNorm === null
       ? [x.add(attended), normed(config.parallelResidual ? x : x.add(attended), feedForwardNorm, compute)]
       : addNorm(weights, nameOf(feedForwardNorm), x, attended, config.norm, compute)
-  return middle.add(normed(feedForward(read, layer, context), feedForwardOutputNorm, 'float32'))
+  const fed = scope(() => normed(feedForward(read, layer, context), feedForwardOutputNorm, 'float32'))
+  return middle.add(fed)
 }
 
 /** Full name of a module of a block. */

@@ -142,7 +142,9 @@ export class Decoder {
     let x = this.#embed(weights, stream.tokens)
     for (let layer = 0; layer < config.layers; layer++) {
       const compute = (x: Tensor) => block(x, layer, context)
-      x = tape ? tape.stage(x, compute) : scope(() => compute(x)) // what a block made goes where no backward pass needs it
+      const input = x
+      x = tape ? tape.stage(input, compute) : scope(() => compute(input)) // what a block made goes where no backward pass needs it
+      if (!tape) input.dispose() // and so does what it read
     }
     if (tape) x = tape.finish(x)
     return norm(weights, config.names.finalNorm, x, config.norm, 'float32')

@@ -32,6 +32,7 @@ export class Tape {
     for (const { input, compute } of this.#stages.splice(0).reverse()) {
       const above = gradient
       if (above) gradient = scope(() => stageGradient(input, compute, above))
+      if (input !== first) input.dispose()
     }
     if (gradient && first?.requiresGrad) first.backward(gradient)
   }

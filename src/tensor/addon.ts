@@ -44,7 +44,7 @@ export interface Addon {
   allowTf32(on: boolean): void
   deterministic(on: boolean): void
   threads(count?: number): number
-  memory(): { live: number; peak: number; cached: number }
+  memory(): { live: number; peak: number; largest: number; cached: number }
   resetPeakMemory(): void
   emptyCachedMemory(): void
   profile(on: boolean): Record<string, { milliseconds: number; calls: number }> | undefined

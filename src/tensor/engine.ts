@@ -44,8 +44,11 @@ export function setThreads(count: number | null): number {
   return addon().threads(count ?? defaultThreads())
 }
 
-/** Bytes in tensors now, the most since `resetPeakMemory()`, and bytes kept for reuse. */
-export function memoryUse(): { live: number; peak: number; cached: number } {
+/**
+ * Bytes in tensors now, the most since `resetPeakMemory()`, those of the largest tensor that was made since, and bytes kept for reuse. Tensors
+ * below 64 KB are not counted.
+ */
+export function memoryUse(): { live: number; peak: number; largest: number; cached: number } {
   return addon().memory()
 }
 

@@ -75,7 +75,11 @@ class LowRank implements Adaptation {
     const input = this.#drop(name, x)
     const change = op.linear(op.linear(input, a), weight(weights, `${name}.lora_B.weight`))
     const factor = weights.get(`${name}.dora_factor`)
-    if (!factor) return base.add(change)
+    if (!factor) {
+      const result = op.addInPlace(base, change) // no gradient needs either of them: one tensor of this size less
+      change.dispose()
+      return result
+    }
     const plain = input === x ? withoutBias(weights, name, base) : product(weights, name, input, null)
     return base.add(plain.mul(factor.sub(1)).add(change.mul(factor)).to(base.dtype)) // PEFT's form: exactly the base's at the start
   }
