@@ -41,6 +41,8 @@ const alignSettings: Partial<TrainOptions> = {
   optimizer: { learningRate: 1e-4 },
   schedule: { type: 'linear', warmup: 0.1 },
 }
+/** Words that the shop's tokenizer knows. */
+const controls = { desirableControl: ' Please', undesirableControl: ' Stop' }
 const shared: Partial<TrainOptions> = {
   device: 'cpu',
   precision: 'float32',
@@ -154,8 +156,12 @@ export async function align(
   hooks: Hooks,
 ): Promise<string> {
   const { model, data, output, loss, thumbs, more } = given
-  const weighted = (objectives[loss].options as readonly string[]).includes('desirableWeight')
-  const options = { type: loss, ...(weighted && { desirableWeight: balancingWeight(thumbs) }) }
+  const has = (option: string) => (objectives[loss].options as readonly string[]).includes(option)
+  const options = {
+    type: loss,
+    ...(has('desirableWeight') && { desirableWeight: balancingWeight(thumbs) }),
+    ...(has('desirableControl') && controls),
+  }
   return await trainShown({ ...shared, ...alignSettings, loss: options, model, data, output, ...more }, hooks)
 }
 

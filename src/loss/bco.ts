@@ -9,7 +9,7 @@ import { labelWeights, signs } from './weights.ts'
  * BCO, Eq. 9 of arXiv 2404.04656: -log sigmoid(+-(beta r - delta)), + for a desirable and - for an undesirable completion, where delta is the running mean
  * of the rewards of all rows so far. It is the mean over the steps before this one, since the rewards of a step are only known after its
  * passes, and must not depend on how they are cut. Where the two kinds of rows have different prompts, thumbs-down rows may be weighted by the density ratio
- * of their prompts (its Eq. 11).
+ * of their prompts (its underlying distribution matching).
  */
 export function bco(settings: Settings): Objective {
   return {

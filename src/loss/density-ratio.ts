@@ -104,7 +104,7 @@ export function desirableShare(features: Float32Array, { weights, bias }: Classi
 }
 
 /**
- * p(x | desirable) / p(x | undesirable) of a prompt, from a classifier that sees both kinds equally often: Eq. 11 of arXiv 2404.04656, cut off as TRL's
+ * p(x | desirable) / p(x | undesirable) of a prompt, from a classifier that sees both kinds equally often: the weight of BCO's underlying distribution matching (arXiv 2404.04656), cut off as TRL's
  * BCOTrainer does (`min_density_ratio`, `max_density_ratio`).
  */
 export function densityRatio(share: number, { low, high }: Pick<DensityOptions, 'low' | 'high'>): number {

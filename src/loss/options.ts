@@ -100,7 +100,11 @@ export const hyperparameters = {
     'Probability ratios beyond 1 +- this gain nothing (ppo)',
     z.number().positive().lt(1),
   ),
-  klCoefficient: row('--kl-coefficient <number>', 'Weight of the log-ratio as a penalty (ppo)', notNegative()),
+  klCoefficient: row(
+    '--kl-coefficient <number>',
+    'Weight of the divergence from the reference as a penalty (ppo)',
+    notNegative(),
+  ),
   discount: row('--discount <number>', 'What a reward one token later is worth, gamma (ppo-value)', share()),
   advantageDecay: row(
     '--advantage-decay <number>',

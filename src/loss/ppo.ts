@@ -8,7 +8,10 @@ import { signs } from './weights.ts'
 /**
  * Offline PPO-Clip with dummy rewards, the baseline of arXiv 2402.01306 (Section 3.3, Eq. 4 and 5; clipping from arXiv 1707.06347, Eq. 7): with the
  * advantage A = +1 for tokens of a desirable and -1 for those of an undesirable completion and rho = pi_theta / pi_ref of a token,
- * -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) + c log rho, averaged over tokens. No value network.
+ * -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) - c log rho, averaged over tokens. No value network.
+ *
+ * Over replies that the reference gave, the mean of -log rho estimates KL(pi_ref || pi_theta), which the policy is to keep small. HALOs' legacy branch has it so;
+ * its main branch adds c log rho, which has no floor on replies that the policy did not draw itself: it falls as long as they become less likely.
  */
 export function ppo(settings: Settings): Objective {
   const clamp = humanlineClamp(settings)
@@ -23,12 +26,12 @@ export function ppo(settings: Settings): Objective {
   }
 }
 
-/** -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) + c log rho of each token, [tokens], from its advantage A. */
+/** -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) - c log rho of each token, [tokens], from its advantage A. */
 export function clippedLosses(rows: Rows, advantages: Tensor, settings: Settings): Tensor {
   const { clipRange, klCoefficient } = settings
   const clamp = humanlineClamp(settings)
   const logRatio = tokenLogRatios(rows)
   const ratio = op.exp(clamp ? op.clamp(logRatio, clamp.low, clamp.high) : logRatio)
   const gain = op.minimum(ratio.mul(advantages), op.clamp(ratio, 1 - clipRange, 1 + clipRange).mul(advantages))
-  return logRatio.mul(klCoefficient).sub(gain)
+  return gain.add(logRatio.mul(klCoefficient)).neg()
 }

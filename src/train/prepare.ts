@@ -9,6 +9,7 @@ import { originOf, type RowTable } from '../data/table.ts'
 import type { Tokenizer } from '../data/tokenizer.ts'
 import type { Example } from '../data/types.ts'
 import type { Objective } from '../loss/objective.ts'
+import { OptionError } from '../options/validate.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import type { Progress } from './run.ts'
 
@@ -54,6 +55,7 @@ export async function prepareData(
   modelHash: string,
   progress?: Progress,
 ): Promise<PreparedData> {
+  refuseAlikeControls(objective, tokenizer)
   const all = await chosenRows(options, options.data, objective, tokenizer, progress)
   const given = options.evaluation.data
   const own = given ? null : split(all, options)
@@ -236,6 +238,18 @@ function noPairs(files: readonly string[], { name }: Objective): string {
   return (
     `${files.join(', ')}: no pairs, and ${name} compares a chosen with a rejected reply to one prompt: ` +
     'give rows {prompt, chosen, rejected}, or learn from single judged replies with --loss kto'
+  )
+}
+
+/** Texts that the tokenizer does not tell apart (one that has no token for either) would make good and bad rows the same. */
+function refuseAlikeControls({ needs: { control } }: Objective, tokenizer: Tokenizer): void {
+  if (!control) return
+  const { desirable, undesirable } = control
+  const [good, bad] = [desirable, undesirable].map((text) => tokenizer.encode(text, { continues: true }).join())
+  if (good !== bad) return
+  throw new OptionError(
+    `loss.desirableControl and loss.undesirableControl: ${JSON.stringify(desirable)} and ${JSON.stringify(undesirable)} are the same tokens to this model's ` +
+      `tokenizer (${good || 'none'}): give texts that it tells apart, such as two words that it knows`,
   )
 }
 

@@ -394,10 +394,10 @@ def halos_kto(rows: Rows, name: str, cls, options: dict) -> dict:
 
 
 def halos_ppo(rows: Rows, name: str, cls, options: dict) -> dict:
-    """PPOTrainer.loss with advantages +1 and -1 and a critic without weight."""
+    """PPOTrainer.loss with advantages +1 and -1 and a critic without weight. Its penalty is log rho; the coefficient is negative, since ours is -log rho."""
     leaves, padded = rows.fresh()
     advantages = torch.tensor([1.0 if label else -1.0 for label in LABELS]).unsqueeze(1) * rows.mask
-    trainer = halos_trainer(cls, options, options.get("humanline", False), cliprange=options["clipRange"], critic_coef=0.0, KL_coef=options["klCoefficient"])
+    trainer = halos_trainer(cls, options, options.get("humanline", False), cliprange=options["clipRange"], critic_coef=0.0, KL_coef=-options["klCoefficient"])
     zeros = torch.zeros_like(padded)
     batch = {"discounted_future_rewards": zeros, "masks": rows.mask, "logprobs": rows.reference, "advantages": advantages}
     episode = {"values": zeros, "logprobs": padded, "logits": torch.zeros(*padded.shape, 3)}
@@ -407,13 +407,13 @@ def halos_ppo(rows: Rows, name: str, cls, options: dict) -> dict:
 
 def halos_ppo_value(rows: Rows, name: str, cls, options: dict) -> dict:
     """PPOTrainer.compute_advantages and .loss, on given values of the states; the rewards are those of its get_global_batch_dict. The prompt's positions are
-    left out, as its masks do."""
+    left out, as its masks do; the sign of the penalty as above."""
     leaves, padded = rows.fresh()
     value_leaves = [values.clone().requires_grad_(True) for values in rows.values]
     values = pad_sequence(value_leaves, batch_first=True)
     trainer = halos_trainer(
         cls, options, options.get("humanline", False), cliprange=options["clipRange"], critic_coef=options["criticCoefficient"],
-        KL_coef=options["klCoefficient"], gamma=options["discount"], lam=options["advantageDecay"],
+        KL_coef=-options["klCoefficient"], gamma=options["discount"], lam=options["advantageDecay"],
     )
     rewards = torch.zeros_like(rows.mask)
     for row, label in enumerate(LABELS):

@@ -158,6 +158,21 @@ describe('Proposition 4.1 of arXiv 2402.01306: far from the reference point noth
   })
 })
 
+test.each(['ppo', 'ppo-value'] as const)(
+  '%s: leaving the replies of the reference costs more the farther it goes',
+  (type) => {
+    const objective = makeObjective({ type })
+    const at = (ratio: number) =>
+      scope(() =>
+        objective
+          .losses(rowsOfRatios([ratio, ratio], [true, false], objective).rows, null)
+          .sum()
+          .item(),
+      )
+    for (const ratio of [-2, -10, -50]) expect(at(2 * ratio)).toBeGreaterThan(at(ratio))
+  },
+)
+
 describe('reference points', () => {
   test('z0 is a number: it carries no gradient, whatever it was estimated from', () => {
     const objective = makeObjective({ type: 'kto' })

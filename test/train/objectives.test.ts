@@ -187,6 +187,11 @@ describe('weights', () => {
 })
 
 describe('control tokens', () => {
+  test('that the tokenizer does not tell apart are refused', async () => {
+    const alike = train(options({ type: 'csft', desirableControl: '[x]', undesirableControl: '[x]' }, 'alike'))
+    await expect(alike).rejects.toThrow(/loss\.desirableControl.*"\[x\]" and "\[x\]" are the same tokens/)
+  })
+
   test('follow the prompt by label in training, and the good one follows every prompt of the trained model', async () => {
     await finish(options({ type: 'csft', desirableControl: '[+]', undesirableControl: '[-]' }, 'controlled'))
     const [before, after] = [join(folder, 'model'), join(folder, 'controlled', 'model')].map((path) =>
