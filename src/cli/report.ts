@@ -5,6 +5,6 @@ export function configure(command: Command): void {
   command.addHelpText('after', '\nExample:\n  prospect report runs/thumbs')
   command.action(async (run: string) => {
     const { writeReport } = await import('../evaluate/report/report.ts') // loads libtorch
-    console.log(writeReport(run))
+    console.log(await writeReport(run))
   })
 }

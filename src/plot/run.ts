@@ -1,7 +1,7 @@
 import { basename, resolve } from 'node:path'
-import type { StepMetrics } from '../train/run.ts'
+import type { Evaluation, StepMetrics } from '../train/run.ts'
 import { RunDirectory } from '../train/run-directory.ts'
-import { svgOf } from './render.ts'
+import { palette, svgOf } from './render.ts'
 
 type Metrics = Omit<StepMetrics, 'timings'>
 
@@ -11,16 +11,26 @@ interface Panel {
   lines: Record<string, (step: Metrics) => number | null | undefined>
   /** Has no noise to be smoothed away. */
   exact?: boolean
+  /** The same of held-out rows, where that is measured. */
+  heldOut?: (evaluation: Evaluation) => number | null | undefined
 }
 
 const panels: readonly Panel[] = [
-  { title: 'loss', lines: { loss: ({ loss }) => loss } },
+  { title: 'loss', lines: { loss: ({ loss }) => loss }, heldOut: ({ loss }) => loss },
   {
     title: 'mean reward',
     lines: { 'thumbs up': ({ rewards }) => rewards?.chosen, 'thumbs down': ({ rewards }) => rewards?.rejected },
   },
-  { title: 'reward margin', lines: { margin: ({ rewards }) => rewards?.margin } },
-  { title: 'reward accuracy', lines: { accuracy: ({ rewards }) => rewards?.accuracy } },
+  {
+    title: 'reward margin',
+    lines: { margin: ({ rewards }) => rewards?.margin },
+    heldOut: ({ rewards }) => rewards?.margin,
+  },
+  {
+    title: 'reward accuracy',
+    lines: { accuracy: ({ rewards }) => rewards?.accuracy },
+    heldOut: ({ rewards }) => rewards?.accuracy,
+  },
   { title: 'reference point z0', lines: { z0: ({ kl }) => kl?.value } },
   {
     title: 'mean log-probability',
@@ -59,6 +69,39 @@ export async function runSvg(directories: readonly string[]): Promise<string> {
     concat: drawn.map(({ title, points, lines }) => panelSpec(title, points, several, Object.keys(lines).length > 1)),
     resolve: { scale: { color: several ? 'shared' : 'independent', strokeDash: 'independent' } },
   })
+}
+
+/** The panels of one run, each an SVG image of its own, with what was measured on held-out rows as dots. */
+export async function panelSvgs(
+  steps: readonly Metrics[],
+  evaluations: readonly (Evaluation & { step: number })[],
+): Promise<{ title: string; svg: string }[]> {
+  const drawn = panels
+    .map((panel) => ({ ...panel, points: pointsOf({ name: '', steps }, panel) }))
+    .filter(({ points }) => points.length > 0)
+  return await Promise.all(
+    drawn.map(async ({ title, points, lines, heldOut }) => {
+      const { title: _, ...panel } = panelSpec(title, points, false, Object.keys(lines).length > 1)
+      const dots = evaluations.flatMap((evaluation) => {
+        const value = heldOut?.(evaluation)
+        return value == null || !Number.isFinite(value) ? [] : [{ step: evaluation.step, value, line: 'held out' }]
+      })
+      const layer = dots.length === 0 ? panel.layer : [...panel.layer, heldOutDots(dots)]
+      return { title, svg: await svgOf({ ...panel, width: 320, height: 190, background: 'transparent', layer }) }
+    }),
+  )
+}
+
+function heldOutDots(values: readonly object[]) {
+  return {
+    data: { values: [...values] },
+    mark: { type: 'point', filled: true, size: 50, opacity: 1 } as const,
+    encoding: {
+      x: { field: 'step', type: 'quantitative' } as const,
+      y: { field: 'value', type: 'quantitative' } as const,
+      color: { field: 'line', type: 'nominal', title: null, scale: { range: [palette[1]!] } } as const,
+    },
+  }
 }
 
 function stepsOf(path: string): Metrics[] {

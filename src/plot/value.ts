@@ -111,3 +111,31 @@ export async function valueFunctionsSvg({
     ],
   })
 }
+
+/** What rows are worth to an objective, and where held-out rows lie on it: parallel values by the log-ratio against z0. */
+export interface RowValues {
+  curves: readonly { name: string; points: readonly { z: number; value: number }[] }[]
+  /** Deciles of held-out rows, named as the curve that each is of. */
+  deciles: RowValues['curves']
+}
+
+/** That as the text of an SVG image. */
+export async function rowValuesSvg({ curves, deciles }: RowValues): Promise<string> {
+  const flat = (all: RowValues['curves']) =>
+    all.flatMap(({ name, points }) => points.map((point) => ({ name, ...point })))
+  const encoding = {
+    x: { field: 'z', type: 'quantitative', title: 'log pi(y|x) - log pi_ref(y|x) - z0, in nats' },
+    y: { field: 'value', type: 'quantitative', title: 'worth' },
+    color: { field: 'name', type: 'nominal', sort: null, title: null },
+  } as const
+  return await svgOf({
+    width: 340,
+    height: 200,
+    background: 'transparent',
+    layer: [
+      { data: { values: [{}] }, mark: { type: 'rule', color: '#888888' }, encoding: { x: { datum: 0 } } },
+      { data: { values: flat(curves) }, mark: { type: 'line', strokeWidth: 2.5 }, encoding },
+      { data: { values: flat(deciles) }, mark: { type: 'point', filled: true, size: 60, opacity: 1 }, encoding },
+    ],
+  })
+}

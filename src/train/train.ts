@@ -99,8 +99,8 @@ function start(session: Session, hooks: TrainHooks, sampler?: Sampler, report?: 
   )
   const finished = new Loop(session, hooks, sampler, (metrics) => publish.enqueue(metrics))
     .run()
-    .then((summary) => {
-      if (summary.model !== null) report?.(session.directory.path)
+    .then(async (summary) => {
+      if (summary.model !== null) await report?.(session.directory.path)
       return summary
     })
     .finally(() => release(session))

@@ -61,14 +61,14 @@ test('a finished run has a report: the verdict first, then all that led to it', 
   expect(html).toContain(`prospect generate --model ${join(run, 'model')}`)
 })
 
-test('it is written again by itself, of a run that has not ended too, and from what a copy holds', () => {
+test('it is written again by itself, of a run that has not ended too, and from what a copy holds', async () => {
   const before = report()
-  writeReport(run)
+  await writeReport(run)
   expect(report()).toBe(before)
   rmSync(join(run, 'evaluation.jsonl'))
-  writeReport(run)
+  await writeReport(run)
   expect(report()).toContain('No rows were held out')
-  expect(() => writeReport(folder)).toThrow(/is no run directory: it has no config.yaml/)
+  await expect(writeReport(folder)).rejects.toThrow(/is no run directory: it has no config.yaml/)
   writeFileSync(join(run, 'report.html'), before)
 })
 

@@ -1,11 +1,9 @@
-import { withResolvedWeights } from '../../loss/weights.ts'
 import type { ResolvedTrainOptions } from '../../train/options.ts'
 import type { DataFacts } from '../../train/prepare.ts'
 import type { Evaluation, StepMetrics } from '../../train/run.ts'
 import type { WinRateReport } from '../winrate.ts'
-import { chart, escapeHtml, type Series } from './chart.ts'
+import { escapeHtml, figure } from './html.ts'
 import { style } from './style.ts'
-import { valueCurve } from './value-curve.ts'
 import { finding } from './verdict.ts'
 
 /** What the report shows of a run directory. */
@@ -24,15 +22,19 @@ export interface RunFiles {
   model: string | null
 }
 
-const [up, down, plain] = ['#1a7f5a', '#c0392b', '#3056a0']
+/** What is drawn of it. */
+export interface Pictures {
+  curves: readonly { title: string; svg: string }[]
+  value: { title: string; svg: string } | null
+}
 
 /** The whole report: one HTML file without scripts, and nothing that is loaded from elsewhere. */
-export function page(run: RunFiles): string {
+export function page(run: RunFiles, pictures: Pictures): string {
   const body = [
     verdict(run),
     heldOut(run),
-    curves(run),
-    value(run),
+    curves(pictures),
+    value(pictures),
     samples(run),
     data(run),
     alarms(run),
@@ -98,91 +100,13 @@ function heldOut(run: RunFiles): string {
   )
 }
 
-function curves({ metrics, evaluations }: RunFiles): string {
-  const line = (name: string, color: string, of: (step: StepMetrics) => number | null | undefined): Series => ({
-    name,
-    color,
-    points: metrics.map((step) => ({ x: step.step, y: of(step) ?? null })),
-  })
-  const measured = (name: string, color: string, of: (evaluation: Evaluation) => number | null): Series => ({
-    name,
-    color,
-    dots: true,
-    points: evaluations.map((evaluation) => ({ x: evaluation.step, y: of(evaluation) })),
-  })
-  const xLabel = 'step'
-  return section(
-    'Curves',
-    [
-      chart({
-        title: 'Loss',
-        xLabel,
-        series: [line('training', plain, ({ loss }) => loss), measured('held out', '#e08e0b', ({ loss }) => loss)],
-      }),
-      chart({
-        title: 'Implicit reward',
-        xLabel,
-        series: [
-          line('thumbs up', up, ({ rewards }) => rewards?.chosen),
-          line('thumbs down', down, ({ rewards }) => rewards?.rejected),
-        ],
-      }),
-      chart({
-        title: 'Log-probability of completions',
-        xLabel,
-        series: [
-          line('thumbs up', up, ({ logps }) => logps.chosen),
-          line('thumbs down', down, ({ logps }) => logps.rejected),
-        ],
-      }),
-      chart({ title: 'Reference point z0, in nats', xLabel, series: [line('z0', plain, ({ kl }) => kl?.value)] }),
-      chart({
-        title: 'Gradient norm before clipping',
-        xLabel,
-        series: [line('norm', plain, ({ gradNorm }) => gradNorm)],
-      }),
-    ].join(''),
-  )
+function curves({ curves: drawn }: Pictures): string {
+  const figures = drawn.map((picture, i) => figure(picture, `curve${i}`))
+  return section('Curves', figures.length === 0 ? '' : `<div class="curves">${figures.join('')}</div>`)
 }
 
-/** Held-out rows laid on what the objective says that rewards are worth. */
-function value(run: RunFiles): string {
-  const { last } = ends(run)
-  const spread = last?.rewardDeciles
-  const beta = 'beta' in run.options.loss && run.options.loss.beta ? run.options.loss.beta : 1
-  const ofReward = (reward: number) => (reward - (spread?.threshold ?? 0)) / beta
-  const places = [...(spread?.desirable ?? []), ...(spread?.undesirable ?? [])].map((reward) =>
-    Math.abs(ofReward(reward)),
-  )
-  const furthest = Math.max(8 / beta, ...places)
-  const curve = valueCurve(withResolvedWeights(run.options.loss, run.facts?.train ?? null), furthest)
-  if (!curve) return ''
-  const line = (name: string, color: string, values: number[]): Series => ({
-    name,
-    color,
-    points: curve.z.map((x, i) => ({ x, y: values[i]! })),
-  })
-  const at = (values: number[], z: number) => values[Math.round(((z / furthest + 1) / 2) * (curve.z.length - 1))]!
-  const dots = (name: string, color: string, values: number[], rewards: number[]): Series => ({
-    name,
-    color,
-    dots: true,
-    points: rewards.map((reward) => ({ x: ofReward(reward), y: at(values, ofReward(reward)) })),
-  })
-  const series = [
-    line('worth of a thumbs-up row', up, curve.desirable),
-    line('worth of a thumbs-down row', down, curve.undesirable),
-  ]
-  if (spread)
-    series.push(
-      dots('deciles of held-out thumbs up', '#0b4f36', curve.desirable, spread.desirable),
-      dots('of thumbs down', '#7d1f14', curve.undesirable, spread.undesirable),
-    )
-  const title = 'What a row is worth to the objective, by log-ratio against z0'
-  return section(
-    'Value function',
-    chart({ title, xLabel: 'log pi(y|x) - log pi_ref(y|x) - z0, in nats', series, marks: [{ x: 0, label: 'z0' }] }),
-  )
+function value({ value: drawn }: Pictures): string {
+  return section('Value function', drawn ? `<div class="value">${figure(drawn, 'value')}</div>` : '')
 }
 
 function samples({ samples: all }: RunFiles): string {

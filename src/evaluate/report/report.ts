@@ -9,13 +9,15 @@ import type { Evaluation, StepMetrics } from '../../train/run.ts'
 import { RunDirectory } from '../../train/run-directory.ts'
 import type { WinRateReport } from '../winrate.ts'
 import { page, type RunFiles } from './page.ts'
+import { pictures } from './pictures.ts'
 
 /** Writes report.html into a run directory, from what is in it and nothing else: of a live run, a dead one, or one copied from another machine. */
-export function writeReport(path: string): string {
+export async function writeReport(path: string): Promise<string> {
   const directory = new RunDirectory(path)
   if (!existsSync(directory.configFile)) throw new OptionError(`${path} is no run directory: it has no config.yaml`)
   const file = join(path, 'report.html')
-  writeFileAtomic(file, page(readRun(directory)))
+  const run = readRun(directory)
+  writeFileAtomic(file, page(run, await pictures(run)))
   return file
 }
 
