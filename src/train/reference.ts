@@ -10,25 +10,31 @@ import { sequencesOf } from './step.ts'
 
 export { defaultCache, type ReferenceJob } from './reference-cache.ts'
 
-/** How often work in progress is kept. */
-const partEveryMs = 10_000
+export interface PassSettings {
+  /** Folder of the cache; the user's where it is left out. */
+  cache?: string
+  progress?: Progress
+  signal?: AbortSignal
+  /** How often work in progress is kept, for a process that is killed. */
+  keepEveryMs?: number
+}
 
 /**
  * Log-probabilities under the reference of all rows and mismatched pairs of a plan, read from `cache` where it has them. `weightsHash` stands
- * for the reference's weights; its decoder is only loaded where the cache lacks the answer. Rows go through in the plan's own batches, so
+ * for the reference's weights; `load` gives its decoder, and is only called where the cache lacks the answer. Rows go through in the plan's own batches, so
  * that an untrained policy gives the very same bits, and every reward of the first step is exactly 0.
  */
 export async function referenceLogps(
   job: ReferenceJob,
   weightsHash: string,
   load: () => Decoder,
-  { cache, progress, signal }: { cache?: string; progress?: Progress; signal?: AbortSignal },
+  { cache, progress, signal, keepEveryMs = 10_000 }: PassSettings,
 ): Promise<ReferenceLogps> {
   const pairs = distinctPairs(job)
   const file = new ReferenceFile(job, pairs, weightsHash, cache)
   const { answers, steps } = file.read()
   if (steps < job.plan.steps) {
-    await compute(job, pairs, load, { file, answers, steps }, { progress, signal })
+    await compute(job, pairs, load, { file, answers, steps }, { progress, signal, keepEveryMs })
     file.complete(answers)
   }
   const byKey = <T>(values: ArrayLike<T>) => new Map(pairs.map(({ key }, i) => [key, values[i]!]))
@@ -57,7 +63,7 @@ async function compute(
   pairs: readonly Pair[],
   load: () => Decoder,
   begun: { file: ReferenceFile; answers: Answers; steps: number },
-  { progress, signal }: { progress?: Progress; signal?: AbortSignal },
+  { progress, signal, keepEveryMs }: PassSettings & { keepEveryMs: number },
 ): Promise<void> {
   const { examples, plan } = job
   const { file, answers } = begun
@@ -91,13 +97,12 @@ async function compute(
         fill(answers.pairs, answers.pairTokens, due, ofPairs)
         done += fresh.length + due.length
         bar?.update(done)
-        if (performance.now() - kept.at > partEveryMs) keep(step + 1)
+        if (performance.now() - kept.at > keepEveryMs) keep(step + 1)
         if (fresh.length + due.length > 0) await setImmediate()
       }
     })
   } finally {
     bar?.stop()
-    decoder.dispose()
   }
 }
 

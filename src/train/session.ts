@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { Plan } from '../data/plan.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
@@ -310,10 +311,19 @@ async function referencesOf(
   const { microBatchTokens } = options
   const shared = { compute: computeType(options), microBatchTokens, tokens: objective.needs.tokens }
   const settings = { cache: options.cache, ...hooks }
-  const ofTrain = livesInMemory(options)
-    ? null
-    : await referenceLogps({ examples: train, plan, ...shared }, hash, load, settings)
-  if (!heldOutPlan) return { train: ofTrain, heldOut: null }
-  const ofHeldOut = await referenceLogps({ examples: heldOut, plan: heldOutPlan, ...shared }, hash, load, settings)
-  return { train: ofTrain, heldOut: ofHeldOut }
+  let decoder: Decoder | undefined // loaded once, and only where one of the two is not cached
+  const loaded = () => {
+    decoder ??= load()
+    return decoder
+  }
+  const answers = (examples: PreparedData['train'], plan: Plan) =>
+    referenceLogps({ examples, plan, ...shared }, hash, loaded, settings)
+  try {
+    return {
+      train: livesInMemory(options) ? null : await answers(train, plan),
+      heldOut: heldOutPlan && (await answers(heldOut, heldOutPlan)),
+    }
+  } finally {
+    decoder?.dispose()
+  }
 }

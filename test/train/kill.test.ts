@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -74,4 +74,74 @@ test('killed five times and resumed each time, a run writes the same bytes as an
       true,
     )
   }
+})
+
+interface PassLine {
+  total?: number
+  known?: number
+  done?: number
+  digest?: string
+}
+
+/** Runs the reference pass in a process of its own, and kills it once so many rows and pairs are done; what it said. */
+function referencePass(cache: string, { wait = 0, killAt = Number.POSITIVE_INFINITY } = {}): Promise<PassLine[]> {
+  const script = fileURLToPath(new URL('./reference-process.mjs', import.meta.url))
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [script, join(folder, 'model'), join(folder, cache), String(wait)])
+    let [stdout, stderr] = ['', '']
+    const said = () =>
+      stdout
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line) as PassLine)
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk
+    })
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk
+      if ((said().at(-1)?.done ?? 0) >= killAt) child.kill('SIGKILL')
+    })
+    child.on('close', (code, signal) => {
+      if (code === 0 || signal === 'SIGKILL') resolve(said())
+      else reject(new Error(`ended with ${code}: ${stderr}`))
+    })
+  })
+}
+const cachedFiles = (cache: string) => readdirSync(join(folder, cache, 'reference'))
+
+test('killed in the reference pass, the work goes on where it was: nothing that was kept is computed again, and the answers are the same', async () => {
+  const whole = await referencePass('pass-whole')
+  const { total } = whole[0]!
+  let known = 0
+  for (const part of [1 / 4, 1 / 2, 3 / 4]) {
+    const said = await referencePass('pass-killed', { wait: 30, killAt: total! * part })
+    expect(said.at(-1)!.digest).toBeUndefined() // it was killed
+    expect(said[0]!.known).toBeGreaterThanOrEqual(known)
+    known = said.at(-2)!.done! // the step after it was kept before it was killed, or it was not
+    expect(cachedFiles('pass-killed').some((name) => name.endsWith('.part.safetensors'))).toBe(true)
+  }
+  const last = await referencePass('pass-killed')
+  expect(last[0]!.known).toBeGreaterThanOrEqual(known)
+  expect(last[1]!.done).toBeGreaterThan(known)
+  expect(last.length).toBeLessThan(whole.length / 2)
+  expect(last.at(-1)).toEqual(whole.at(-1))
+  expect(cachedFiles('pass-killed')).toEqual(cachedFiles('pass-whole'))
+})
+
+test('two processes that share a cache folder at one time write the same runs as one that has its own', async () => {
+  const shared = (output: string, cache: string) => {
+    const args = startArguments(output)
+    args[args.indexOf('--cache') + 1] = join(folder, cache)
+    return prospect([...args, '--max-steps', '12'])
+  }
+  await shared('alone', 'cache-alone')
+  await Promise.all(['one', 'other'].map((output) => shared(output, 'cache-shared')))
+  for (const output of ['one', 'other'])
+    for (const file of ['metrics.jsonl', 'evaluation.jsonl', 'data.json', 'model/model.safetensors'])
+      expect(readFileSync(join(folder, output, file)).equals(readFileSync(join(folder, 'alone', file))), file).toBe(
+        true,
+      )
+  const files = (cache: string) =>
+    readdirSync(join(folder, cache), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).length
+  expect(files('cache-shared')).toBe(files('cache-alone')) // no halves and no temporaries are left
 })

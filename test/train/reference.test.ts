@@ -131,6 +131,22 @@ describe('the cache', () => {
   })
 })
 
+test('a cold run loads the reference once for training and held-out rows, and a warm one not at all', async () => {
+  const labels: string[] = []
+  const start = (_: number, label: string) => {
+    labels.push(label)
+    return { update() {}, stop() {} }
+  }
+  const progress = { start, log() {} }
+  const more = { evaluation: { split: 0.25 }, cache: path('once') }
+  await stepsOf(options('cold', more), { progress })
+  const loads = () => labels.filter((label) => label.startsWith('weights')).length
+  expect(cached('once')).toHaveLength(2)
+  expect(loads()).toBe(2) // the reference's and the policy's
+  await stepsOf(options('warm', more), { progress })
+  expect(loads()).toBe(3)
+})
+
 describe('a reference in memory', () => {
   test('gives the run that the cached one gives', async () => {
     const before = liveTensors()
