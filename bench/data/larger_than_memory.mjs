@@ -36,7 +36,18 @@ try {
   writeRows(data)
   const model = values.model ?? (await modelFolder('tiny'))
   const flags = ['--model', model, '--data', data, '--output', join(scratch, 'run'), '--cache', join(scratch, 'cache')]
-  const more = ['--max-steps', values.steps, '--batch-size', '8', '--max-length', '256', '--max-prompt-length', '128']
+  const more = [
+    '--max-steps',
+    values.steps,
+    '--batch-size',
+    '8',
+    '--max-length',
+    '256',
+    '--max-prompt-length',
+    '128',
+    '--eval-split',
+    '0.001',
+  ]
   const program = fileURLToPath(new URL('../../bin/prospect.js', import.meta.url))
   const command = [process.execPath, program, 'train', ...flags, ...more]
   const began = performance.now()

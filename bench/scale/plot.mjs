@@ -18,7 +18,7 @@ const lines = readFileSync(values.results, 'utf8')
   .map((line) => JSON.parse(line))
 const last = new Map(lines.filter(({ axis }) => axis === 'length').map((point) => [point.length, point]))
 const points = [...last.values()].map(({ length, secondsPerRow }) => ({ tokens: length, seconds: secondsPerRow }))
-const [perToken, perPair] = fit(points)
+const [perToken, perPair] = leastSquares(points)
 console.log(
   `${(perToken * 1e6).toFixed(0)} us a token + ${(perPair * 1e9).toFixed(0)} ns a pair of tokens of a row; residuals: ` +
     points
@@ -57,7 +57,7 @@ writeFileSync(values.to, pngOf(svg))
 console.log(values.to)
 
 /** seconds = a tokens + b tokens^2, by least squares of relative errors. */
-function fit(points) {
+function leastSquares(points) {
   let [aa, ab, bb, a, b] = [0, 0, 0, 0, 0]
   for (const { tokens, seconds } of points) {
     const [p, q] = [tokens / seconds, tokens ** 2 / seconds]

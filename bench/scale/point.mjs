@@ -16,6 +16,9 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '3' },
     threads: { type: 'string', default: '2' },
     'micro-batch-tokens': { type: 'string', default: '2048' },
+    spread: { type: 'string', default: '0' },
+    paired: { type: 'boolean', default: false }, // two answers to each prompt
+    'own-prompts': { type: 'boolean', default: false }, // a prompt is computed for each of its rows
   },
 })
 const [length, batch, steps, threads] = [values.length, values.batch, values.steps, values.threads].map(Number)
@@ -23,8 +26,10 @@ const shape = shapes[values.shape]
 const trainer = makeTrainer(shape, {
   ...{ precision: values.precision, threads, microBatchTokens: Number(values['micro-batch-tokens']) },
 })
-const rows = { count: batch * (steps + 1), length, ratio: values.ratio, spread: 0, paired: false }
-const examples = makeExamples({ ...rows, vocabulary: shape.vocab_size })
+const { ratio, paired } = values
+const rows = { count: batch * (steps + 1), length, ratio, spread: Number(values.spread), paired }
+const made = makeExamples({ ...rows, vocabulary: shape.vocab_size })
+const examples = values['own-prompts'] ? made.map((example, promptGroup) => ({ ...example, promptGroup })) : made
 const plan = makePlan({ examples, seed: 0, epochs: 1, batchSize: batch, mismatched: true })
 const seconds = []
 for (let step = 0; step <= steps; step++) {

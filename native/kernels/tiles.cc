@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 
 #include "gemm.h"
@@ -185,7 +186,13 @@ PROSPECT_AMX void multiplyBlock(const TilesOf& tilesOf, const bfloat16* panels, 
 
 }  // namespace
 
-bool tilesPay(int64_t rows, int64_t columns, int64_t depth) { return hasTiles() && rows >= kTwo && columns >= kTwo && depth >= kDepth && rows * columns * depth >= 1 << 22; }
+bool tilesPay(int64_t rows, int64_t columns, int64_t depth) {
+  static const bool wanted = [] {
+    const char* tiles = std::getenv("PROSPECT_TILES");  // for comparisons: off
+    return hasTiles() && (tiles == nullptr || std::strcmp(tiles, "off") != 0);
+  }();
+  return wanted && rows >= kTwo && columns >= kTwo && depth >= kDepth && rows * columns * depth >= 1 << 22;
+}
 
 void multiplyInTiles(const Operand& a, const Operand& b, bfloat16* c) {
   const int64_t rows = a.rows, depth = a.columns, panels = (b.columns + kTwo - 1) / kTwo;
