@@ -38,7 +38,7 @@ const mismatched = rows.map(({ prompt, promptGroup }, row) => ({
 
 const isAdapter = adapter.type !== undefined
 let policy = isAdapter ? loadPolicy(options, source, compute) : null
-const reference = policy ? policy.withAdapter(null) : loadReference(source, compute)
+const reference = policy ? policy.withAdapter(null) : loadReference(options, source, compute)
 const [referenceLogps, mismatchedReferenceLogps] = await withComputeWeights(reference, compute, async (weights) =>
   [sequencesOf(rows), mismatched].map((sequences) => sequenceLogps(reference, weights, sequences, microBatchTokens)),
 )
