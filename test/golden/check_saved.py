@@ -1,5 +1,5 @@
-"""Proves that transformers loads what Prospect saves, bit for bit: saves every folder of architectures/ again with Prospect, whole and in shards,
-loads both with transformers, and compares all tensors and the logits of the first row.
+"""Proves that transformers loads what Prospect saves, bit for bit: saves every folder of models/ and architectures/ again with Prospect, whole and
+in shards, loads both with transformers, and compares all tensors and the logits of the first row.
 
     npm run setup && python3 test/golden/check_saved.py
 """
@@ -25,7 +25,7 @@ await saveModelFolder(to, { source, parameters, dtype: source.dtype, maxShardByt
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        for folder in sorted((HERE / "architectures").iterdir()):
+        for folder in sorted([*(HERE / "models").iterdir(), *(HERE / "architectures").iterdir()]):
             for shard_bytes in (5e9, 12e3):
                 copy = Path(scratch) / f"{folder.name}-{shard_bytes:.0f}"
                 script = SAVE % {"dist": HERE.parent.parent / "dist"}

@@ -1,18 +1,17 @@
-"""Writes models/: random Llama models as transformers saves them, with its own logits and greedy continuations."""
+"""Writes models/: random Llama models as transformers saves them, with its own logits, greedy continuations and gradients."""
 
 import json
 from pathlib import Path
 
 import torch
-from random_llama import EOS, HERE, LLAMA3_ROPE, fresh_folder, random_llama, random_tokens
+from make_architectures import PROMPT_LENGTH, completion, continuation
+from random_llama import HERE, LLAMA3_ROPE, fresh_folder, random_llama, random_tokens
 from safetensors.torch import save_file
-from transformers import GenerationConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 ROW_LENGTHS = (48, 17)
-NEW_TOKENS = 16
-# Below this margin between the two best logits, rounding could turn a greedy choice.
-LEAST_MARGIN = 1e-3
+PROMPT_LENGTHS = (9, 17)
 
 
 def main() -> None:
@@ -41,7 +40,9 @@ def write(name: str, model: LlamaForCausalLM, **saving) -> None:
     generator = torch.Generator().manual_seed(0)
     rows = [random_tokens(length, generator) for length in ROW_LENGTHS]
     write_logits(folder, loaded, rows)
-    write_greedy(folder, loaded, [rows[0][:9], rows[1]])
+    write_greedy(folder, loaded, generator)
+    gradient = {"prompt_length": PROMPT_LENGTH, **completion(loaded, rows[0])}
+    (folder / "gradient.json").write_text(json.dumps(gradient, indent=1) + "\n")
 
 
 def write_logits(folder: Path, model: LlamaForCausalLM, rows: list[list[int]]) -> None:
@@ -53,18 +54,12 @@ def write_logits(folder: Path, model: LlamaForCausalLM, rows: list[list[int]]) -
     save_file(tensors, folder / "logits.safetensors")
 
 
-def write_greedy(folder: Path, model: LlamaForCausalLM, prompts: list[list[int]]) -> None:
-    model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=NEW_TOKENS, pad_token_id=0)
+def write_greedy(folder: Path, model: LlamaForCausalLM, generator: torch.Generator) -> None:
     cases = []
-    for prompt in prompts:
-        ids = torch.tensor([prompt])
-        mask = torch.ones_like(ids)
-        output = model.generate(ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True)
-        best = torch.cat(output.logits).topk(2).values
-        assert (best[:, 0] - best[:, 1]).min() > LEAST_MARGIN, "a greedy choice is too close: take another seed"
-        continuation = output.sequences[0, len(prompt) :].tolist()
-        assert len(continuation) == NEW_TOKENS and EOS not in continuation, "take another seed"
-        cases.append({"prompt": prompt, "continuation": continuation})
+    for length in PROMPT_LENGTHS:
+        while (tokens := continuation(model, prompt := random_tokens(length, generator))) is None:
+            pass  # a choice is too close, or it ends: another prompt
+        cases.append({"prompt": prompt, "continuation": tokens})
     (folder / "greedy.json").write_text(json.dumps(cases) + "\n")
 
 

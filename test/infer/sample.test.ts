@@ -82,7 +82,7 @@ describe('sample', () => {
     const golden = loadDecoder(folder, 'float32')
     const model = { decoder: golden, weights: golden.computeWeights('float32') }
     const asked = expected.map(({ prompt }) => Int32Array.from(prompt))
-    const answers = await answer({ maxTokens: 16, greedy: true }, asked, model)
+    const answers = await answer({ maxTokens: 32, greedy: true }, asked, model)
     golden.dispose()
     expect(tokensOf(answers)).toEqual(expected.map(({ continuation }) => continuation))
   })

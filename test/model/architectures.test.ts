@@ -7,7 +7,7 @@ import { parseModelConfig } from '../../src/model/config.ts'
 import { openModelFolder, saveModelFolder } from '../../src/model/folder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
 import { scope } from '../../src/tensor/scope.ts'
-import { difference, goldenRows, packedStream, streamLogits, withDecoder } from './streams.ts'
+import { difference, type ExpectedGradient, expectGradient, goldenRows, streamLogits, withDecoder } from './streams.ts'
 
 // Models, logits, replies and gradients are transformers' own; test/golden/make_architectures.py wrote them.
 const golden = join(import.meta.dirname, '../golden/architectures')
@@ -15,10 +15,7 @@ const names = readdirSync(golden)
 const scratch = mkdtempSync(join(tmpdir(), 'architectures-'))
 afterAll(() => rmSync(scratch, { recursive: true }))
 
-interface Expected {
-  prompt_length: number
-  logp: number
-  gradient_norms: Record<string, number>
+interface Expected extends ExpectedGradient {
   greedy: { prompt: number[]; continuation: number[] }[]
 }
 
@@ -66,32 +63,7 @@ describe.each(names)('%s', (name) => {
   })
 
   it("gives transformers' log-probability of a completion, and the gradient of each weight", async () => {
-    const { tokens } = goldenRows(folder)[0]!
-    const { prompt_length: start } = expected
-    const targets = Int32Array.from(tokens.slice(start))
-    const inContext = { contextTokens: tokens.length } // the last token is not in the stream, but of the row
-    await withDecoder(folder, inContext, (decoder) => {
-      for (const parameter of decoder.parameters.values()) parameter.withGrad()
-      scope(() => {
-        const logps = decoder.completionLogps(
-          decoder.computeWeights('float32'),
-          {
-            ...packedStream([{ tokens: tokens.slice(0, -1) }]),
-            targets,
-            targetPositions: targets.map((_, i) => start - 1 + i),
-            targetRow: targets.map(() => 0),
-          },
-          1,
-        )
-        expect(Math.abs(logps.toArray()[0]! / expected.logp - 1)).toBeLessThan(1e-5)
-        logps.sum().backward()
-        const norms = new Map([...decoder.parameters].map(([name, { grad }]) => [name, norm(grad!.toArray())]))
-        expect([...norms.keys()].sort()).toEqual(Object.keys(expected.gradient_norms).sort())
-        const largest = Math.max(...norms.values())
-        for (const [name, value] of norms)
-          expect(Math.abs(value - expected.gradient_norms[name]!) / largest, name).toBeLessThan(1e-4)
-      })
-    })
+    await expectGradient(folder, expected)
   })
 
   it('is saved with the same names, shapes and bits, whole or in shards', async () => {
@@ -122,8 +94,4 @@ function contents(folder: string): Map<string, unknown> {
       scope(() => ({ dtype: entry.dtype, shape: entry.shape, bytes: entry.load().toBytes() })),
     ]),
   )
-}
-
-function norm(values: Float32Array): number {
-  return Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0))
 }

@@ -1,10 +1,10 @@
-import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { difference, goldenRows, streamLogits, withDecoder } from './streams.ts'
+import { difference, expectGradient, goldenRows, streamLogits, withDecoder } from './streams.ts'
 
-// The models, rows and logits are transformers' own; test/golden/make_models.py wrote them.
+// The models, rows, logits and gradients are transformers' own; test/golden/make_models.py wrote them.
 const models = join(import.meta.dirname, '../golden/models')
 const scratch = mkdtempSync(join(tmpdir(), 'golden-'))
 afterAll(() => rmSync(scratch, { recursive: true }))
@@ -16,6 +16,10 @@ describe.each(['llama1-sharded', 'llama2', 'llama3'])('%s', (model) => {
       const logits = streamLogits(decoder, rows)
       for (const [i, row] of rows.entries()) expect(difference(logits[i]!, row.logits)).toBeLessThan(1e-5)
     })
+  })
+
+  it("gives transformers' log-probability of a completion, and the gradient of each weight", async () => {
+    await expectGradient(join(models, model), JSON.parse(readFileSync(join(models, model, 'gradient.json'), 'utf8')))
   })
 
   it('gives the same logits to completions that share their prompt as to separate rows', async () => {

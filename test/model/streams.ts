@@ -71,3 +71,44 @@ export async function withDecoder<R>(
     decoder.dispose()
   }
 }
+
+/** A completion as transformers sees it: the first golden row after its first tokens. */
+export interface ExpectedGradient {
+  prompt_length: number
+  logp: number
+  /** By weight, that of the gradient of `logp`. */
+  gradient_norms: Record<string, number>
+}
+
+export async function expectGradient(folder: string, expected: ExpectedGradient): Promise<void> {
+  const { tokens } = goldenRows(folder)[0]!
+  const { prompt_length: start } = expected
+  const targets = Int32Array.from(tokens.slice(start))
+  const inContext = { contextTokens: tokens.length } // the last token is not in the stream, but of the row
+  await withDecoder(folder, inContext, (decoder) => {
+    for (const parameter of decoder.parameters.values()) parameter.withGrad()
+    scope(() => {
+      const logps = decoder.completionLogps(
+        decoder.computeWeights('float32'),
+        {
+          ...packedStream([{ tokens: tokens.slice(0, -1) }]),
+          targets,
+          targetPositions: targets.map((_, i) => start - 1 + i),
+          targetRow: targets.map(() => 0),
+        },
+        1,
+      )
+      expect(Math.abs(logps.toArray()[0]! / expected.logp - 1)).toBeLessThan(1e-5)
+      logps.sum().backward()
+      const norms = new Map([...decoder.parameters].map(([name, { grad }]) => [name, norm(grad!.toArray())]))
+      expect([...norms.keys()].sort()).toEqual(Object.keys(expected.gradient_norms).sort())
+      const largest = Math.max(...norms.values())
+      for (const [name, value] of norms)
+        expect(Math.abs(value - expected.gradient_norms[name]!) / largest, name).toBeLessThan(1e-4)
+    })
+  })
+}
+
+function norm(values: Float32Array): number {
+  return Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0))
+}
