@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { judgementsMade, type MadeResult } from '../evaluate/made.ts'
+import type { MadeResult } from '../evaluate/made.ts'
 import { judgementsOptions, rewardsOptions, winRateOptions } from '../evaluate/options.ts'
 import type { RewardReport } from '../evaluate/reward-report.ts'
 import type { Verdict } from '../evaluate/win-rate.ts'
@@ -33,7 +33,8 @@ export function configure(command: Command): void {
     .description('What judgements say that were made before, here or by HALOs, with intervals.')
   addFlags(judgements, judgementsOptions)
   judgements.addHelpText('after', '\nExample:\n  prospect evaluate judgements --judgements results.jsonl')
-  judgements.action(() => {
+  judgements.action(async () => {
+    const { judgementsMade } = await import('../evaluate/made.ts')
     console.log(madeText(judgementsMade(resolveOptions(judgements, judgementsOptions).judgements)))
   })
   const rewards = command

@@ -58,6 +58,7 @@ const written: Record<string, string> = {
   '--labels': 'meh=down',
   '--threshold': 'median',
   '--annotator-weights': 'jo=2',
+  '--device': 'cuda:1',
 }
 
 test('every option can be set by its flag, and lands at its key', () => {
