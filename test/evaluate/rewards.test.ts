@@ -8,6 +8,7 @@ import { rewardReport, type ScoredRow } from '../../src/evaluate/reward-report.t
 import { evaluateRewards } from '../../src/evaluate/rewards.ts'
 import { train } from '../../src/index.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
+import type { TrainOptions } from '../../src/train/options.ts'
 import { writeTinyModel } from '../tiny-model.ts'
 
 const row = (desirable: boolean, ratio: number, line = 1): ScoredRow => ({
@@ -70,32 +71,37 @@ describe('what rewards say', () => {
 
 describe('prospect evaluate rewards', () => {
   let folder: string
+  let data: string
+  let short: Partial<TrainOptions>
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'prospect-rewards-'))
-  })
-  afterAll(() => rmSync(folder, { recursive: true }))
-
-  test('of a run: what was trained shows, an untrained model has rewards of 0', async () => {
-    const model = writeTinyModel(join(folder, 'model'))
-    const data = join(folder, 'rows.jsonl')
+    data = join(folder, 'rows.jsonl')
     const rows = Array.from({ length: 48 }, (_, i) => ({
       prompt: `q${i % 12}`,
       completion: i % 2 ? 'aaaa' : 'zzzz',
       label: i % 2 === 1,
     }))
     writeFileSync(data, rows.map((one) => `${JSON.stringify(one)}\n`).join(''))
-    const run = await train({
-      model,
-      data,
-      output: join(folder, 'run'),
+    short = {
       cache: join(folder, 'cache'),
-      loss: { type: 'kto', beta: 0.2 },
       epochs: 4,
       batchSize: 8,
-      optimizer: { learningRate: 3e-3 },
       evaluation: { split: 0 },
       samples: { prompts: 0 },
       precision: 'float32',
+    }
+  })
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  test('of a run: what was trained shows, an untrained model has rewards of 0', async () => {
+    const model = writeTinyModel(join(folder, 'model'))
+    const run = await train({
+      ...short,
+      model,
+      data,
+      output: join(folder, 'run'),
+      loss: { type: 'kto', beta: 0.2 },
+      optimizer: { learningRate: 3e-3 },
     })
     await run.finished
     const output = join(folder, 'out')
@@ -120,25 +126,13 @@ describe('prospect evaluate rewards', () => {
 
   test('of an adapter, by its run, its folder or put on a model: the base is read once', async () => {
     const model = writeTinyModel(join(folder, 'base'))
-    const data = join(folder, 'adapter-rows.jsonl')
-    const rows = Array.from({ length: 48 }, (_, i) => ({
-      prompt: `q${i % 12}`,
-      completion: i % 2 ? 'aaaa' : 'zzzz',
-      label: i % 2 === 1,
-    }))
-    writeFileSync(data, rows.map((one) => `${JSON.stringify(one)}\n`).join(''))
     const run = await train({
+      ...short,
       model,
       data,
       output: join(folder, 'adapter-run'),
-      cache: join(folder, 'cache'),
       adapter: { type: 'lora', rank: 4 },
-      epochs: 4,
-      batchSize: 8,
       optimizer: { learningRate: 1e-2 },
-      evaluation: { split: 0 },
-      samples: { prompts: 0 },
-      precision: 'float32',
     })
     const adapter = (await run.finished).model!
     let reads = 0
