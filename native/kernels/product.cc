@@ -90,9 +90,10 @@ const float* packed(const float* b, int64_t columns, int64_t depth) {
   return panels.data();
 }
 
+bool plainBfloat16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && x.is_contiguous(); }
+
 bool inTiles(const at::Tensor& a, const at::Tensor& b, int64_t rows, int64_t columns, int64_t depth) {
-  const auto plain = [](const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && x.is_contiguous(); };
-  return plain(a) && plain(b) && tilesPay(rows, columns, depth);
+  return plainBfloat16(a) && plainBfloat16(b) && tilesPay(rows, columns, depth);
 }
 
 at::Tensor tiled(const at::Tensor& a, bool aTransposed, const at::Tensor& b, bool bTransposed) {
@@ -109,7 +110,7 @@ at::Tensor tiled(const at::Tensor& a, bool aTransposed, const at::Tensor& b, boo
 
 at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(0), columns = b.size(0), depth = a.size(1);
-  if (inTiles(a, b, rows, columns, depth)) return tiled(a, false, b, true);
+  if (plainBfloat16(a) && plainBfloat16(b) && (weightTilesPay(rows, columns, depth) || tilesPay(rows, columns, depth))) return tiled(a, false, b, true);
   if (!small(a, b, rows, columns, depth)) return at::mm(a, b.t());
   const auto* panels = packed(b.data_ptr<float>(), columns, depth);
   return multiplied({a.data_ptr<float>(), depth, 1}, panels, kPanel, kPanel * depth, rows, columns, depth, a.options());

@@ -28,6 +28,7 @@ constexpr int64_t kTwo = 2 * kTile;         // rows, or columns, of the block th
 constexpr int64_t kPair = kTwo * kDepth;    // elements of two packed tiles
 constexpr int64_t kBlockBytes = 900 << 10;  // of B that a thread works through: fits a second-level cache of 2 MiB, with room for A
 constexpr int64_t kChunk = 128;             // rows of A of one task
+constexpr int64_t kFew = 128;               // rows of a product up to which its transpose is faster: measured
 
 /// Two tiles of A, one below the other, at the block's first depth; or of packed B, side by side.
 struct TwoTiles {
@@ -134,7 +135,8 @@ at::Tensor packed(const Operand& operand, bool asColumns) {
   return result;
 }
 
-/// Sums [32, 32] = the two tiles of A times the two of B over the depth.
+/// Sums [32, 32] = the two tiles of A times the two of B over the depth. `ahead`: the 32 rows of A after these are fetched meanwhile.
+template <bool ahead>
 PROSPECT_AMX inline void multiplyFour(const TwoTiles& a, const bfloat16* b, int64_t depth, float* sums) {
   _tile_zero(0);
   _tile_zero(1);
@@ -144,6 +146,10 @@ PROSPECT_AMX inline void multiplyFour(const TwoTiles& a, const bfloat16* b, int6
     // The next tiles of B come from the second-level cache meanwhile; loading a tile would wait for them.
 #pragma GCC unroll 32
     for (int64_t line = 0; line < kTwo; line++) _mm_prefetch(reinterpret_cast<const char*>(b + kPair + line * kDepth), _MM_HINT_T0);
+    if (ahead) {
+#pragma GCC unroll 32
+      for (int64_t row = 0; row < kTwo; row++) _mm_prefetch(reinterpret_cast<const char*>(a.first + at) + (kTwo + row) * a.stride, _MM_HINT_T1);
+    }
     _tile_loadd(6, b, 64);
     _tile_loadd(4, a.first + at, a.stride);
     _tile_dpbf16ps(0, 4, 6);
@@ -168,33 +174,97 @@ PROSPECT_AMX inline void storeRounded(const float* sums, bfloat16* to, int64_t s
   }
 }
 
-/// A block of rows by a block of panels. `tilesOf(row)`: the two tiles of A from that row on.
+/// Where the product goes, and whether it is its transpose that is computed.
+struct Result {
+  bfloat16* data;
+  int64_t stride;
+  bool transposed;
+};
+
+/// sums [32, 32] become their transpose.
+PROSPECT_AMX void transposeSums(float* sums) {
+  asm volatile("" : : : "memory");  // GCC does not know that storing a tile writes memory
+  const auto loaded = [&](__m512i* rows, float* from) __attribute__((target("avx512f"))) {
+    for (int64_t i = 0; i < kTile; i++) rows[i] = _mm512_load_si512(from + i * kTwo);
+  };
+  const auto stored = [&](__m512i* rows, float* to) __attribute__((target("avx512f"))) {
+    for (int64_t i = 0; i < kTile; i++) _mm512_store_si512(to + i * kTwo, rows[i]);
+  };
+  __m512i upper[16], lower[16];
+  float *right = sums + kTile, *below = sums + kTile * kTwo;
+  for (float* diagonal : {sums, below + kTile}) {
+    loaded(upper, diagonal);
+    transposePairs(upper);
+    stored(upper, diagonal);
+  }
+  loaded(upper, right);
+  loaded(lower, below);
+  transposePairs(upper);
+  transposePairs(lower);
+  stored(upper, below);
+  stored(lower, right);
+}
+
+/// A block of rows of A by a block of panels of B, which has `columns`. `tilesOf(row)`: the two tiles of A from that row on.
 template <typename TilesOf>
 PROSPECT_AMX void multiplyBlock(const TilesOf& tilesOf, const bfloat16* panels, int64_t firstRow, int64_t endRow, int64_t firstPanel, int64_t endPanel, int64_t depth,
-                                const Operand& b, bfloat16* c) {
+                                int64_t columns, const Result& c) {
   alignas(64) float sums[kTwo * kTwo];
   const int64_t size = (depth + kDepth - 1) / kDepth * kPair;
   for (int64_t row = firstRow; row < endRow; row += kTwo) {
     const TwoTiles a = tilesOf(row);
     for (int64_t panel = firstPanel; panel < endPanel; panel++) {
-      multiplyFour(a, panels + panel * size, depth, sums);
-      const int64_t column = panel * kTwo;
-      storeRounded(sums, c + row * b.columns + column, b.columns, std::min(kTwo, endRow - row), std::min(kTwo, b.columns - column));
+      if (c.transposed && panel == firstPanel) multiplyFour<true>(a, panels + panel * size, depth, sums);
+      else multiplyFour<false>(a, panels + panel * size, depth, sums);
+      const int64_t column = panel * kTwo, height = std::min(kTwo, endRow - row), width = std::min(kTwo, columns - column);
+      if (c.transposed) {
+        transposeSums(sums);
+        storeRounded(sums, c.data + column * c.stride + row, c.stride, width, height);
+      } else {
+        storeRounded(sums, c.data + row * c.stride + column, c.stride, height, width);
+      }
     }
   }
 }
 
+Operand transposeOf(const Operand& x) { return {x.data, x.columns, x.rows, x.stride, !x.transposed}; }
+
 }  // namespace
 
-bool tilesPay(int64_t rows, int64_t columns, int64_t depth) {
+namespace {
+
+bool tilesWanted() {
   static const bool wanted = [] {
     const char* tiles = std::getenv("PROSPECT_TILES");  // for comparisons: off
     return hasTiles() && (tiles == nullptr || std::strcmp(tiles, "off") != 0);
   }();
-  return wanted && rows >= kTwo && columns >= kTwo && depth >= kDepth && rows * columns * depth >= 1 << 22;
+  return wanted;
+}
+
+/// Whether C^T = B^T A^T packs less: A only, since B's columns are tiles as they lie. For weights and few tokens.
+bool fewRows(const Operand& a, const Operand& b) { return b.transposed && a.columns % kDepth == 0 && a.rows <= kFew && a.rows < b.columns; }
+
+void multiplyPacked(const Operand& a, const Operand& b, const Result& c);
+
+}  // namespace
+
+bool tilesPay(int64_t rows, int64_t columns, int64_t depth) {
+  return tilesWanted() && rows >= kTwo && columns >= kTwo && depth >= kDepth && rows * columns * depth >= 1 << 22;
+}
+
+bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth) {
+  return tilesWanted() && rows > 0 && rows <= kFew && rows < columns && columns >= kTwo && depth % kDepth == 0 && columns * depth >= 1 << 16;
 }
 
 void multiplyInTiles(const Operand& a, const Operand& b, bfloat16* c) {
+  if (fewRows(a, b)) multiplyPacked(transposeOf(b), transposeOf(a), {c, b.columns, true});
+  else multiplyPacked(a, b, {c, b.columns, false});
+}
+
+namespace {
+
+/// Packs B, and of A what does not lie as tiles do.
+void multiplyPacked(const Operand& a, const Operand& b, const Result& c) {
   const int64_t rows = a.rows, depth = a.columns, panels = (b.columns + kTwo - 1) / kTwo;
   const auto columnsOfB = packed(b, true);
   // Rows of A are tiles as they lie, where 32 of them, and 32 of the depth, are there at a time.
@@ -220,14 +290,17 @@ void multiplyInTiles(const Operand& a, const Operand& b, bfloat16* c) {
     const TileScope tiles;
     for (int64_t task = next++; task < tasks; task = next++) {
       const int64_t panel = task / chunks * width, row = task % chunks * height;
-      if (row < rows) multiplyBlock(tilesOf, from, row, std::min(rows, row + height), panel, std::min(panels, panel + width), depth, b, c);
+      if (row < rows) multiplyBlock(tilesOf, from, row, std::min(rows, row + height), panel, std::min(panels, panel + width), depth, b.columns, c);
     }
   });
 }
 
+}  // namespace
+
 #else
 
 bool tilesPay(int64_t, int64_t, int64_t) { return false; }
+bool weightTilesPay(int64_t, int64_t, int64_t) { return false; }
 void multiplyInTiles(const Operand&, const Operand&, c10::BFloat16*) { TORCH_CHECK(false, "this processor has no tiles"); }
 
 #endif

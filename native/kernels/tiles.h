@@ -14,8 +14,11 @@ struct Operand {
 /// Whether this processor has tiles and the product of [rows, depth] and [depth, columns] is large enough for packing operands to pay.
 bool tilesPay(int64_t rows, int64_t columns, int64_t depth);
 
+/// The same for any number of rows and a weight [columns, depth], which lies as tiles do: then it is the rows that are packed.
+bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth);
+
 /**
- * C [a.rows, b.columns] bfloat16, contiguous = A B, summed in float32 and rounded once. Only where tilesPay(). The same on any number of threads.
+ * C [a.rows, b.columns] bfloat16, contiguous = A B, summed in float32 and rounded once. Only where one of these says so. The same on any number of threads.
  */
 void multiplyInTiles(const Operand& a, const Operand& b, c10::BFloat16* c);
 

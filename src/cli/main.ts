@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { version } from '../options/version.ts'
 import { reportError } from './errors.ts'
 
 interface CommandModule {
@@ -58,9 +58,4 @@ async function programFor(argv: readonly string[]): Promise<Command> {
     if (argv.slice(0, 2).includes(name)) (await load()).configure(command)
   }
   return program
-}
-
-function version(): string {
-  const file = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }

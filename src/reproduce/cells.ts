@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
+import { version } from '../options/version.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import type { TrainOptions } from '../train/options.ts'
 import type { Progress } from '../train/run.ts'
@@ -34,7 +35,7 @@ export class Cells {
 
   /** The result of a computation, from the file of an earlier one where there is one. */
   async once<T>(kind: string, of: unknown, compute: () => Promise<T>): Promise<T> {
-    const file = join(this.folder, kind, `${hashOf(of)}.json`)
+    const file = join(this.folder, kind, `${keyOf(of)}.json`)
     if (existsSync(file)) return JSON.parse(readFileSync(file, 'utf8')) as T
     const result = await compute()
     mkdirSync(join(this.folder, kind), { recursive: true })
@@ -44,7 +45,7 @@ export class Cells {
 
   /** A trained model that is kept: its folder. */
   async model(kind: string, of: unknown, make: (path: string) => Promise<string>): Promise<string> {
-    const path = join(this.folder, `${kind}-${hashOf(of)}`)
+    const path = join(this.folder, `${kind}-${keyOf(of)}`)
     const done = join(path, 'made.json')
     if (existsSync(done)) return JSON.parse(readFileSync(done, 'utf8')) as string
     const model = await make(path)
@@ -126,6 +127,11 @@ const bare: Partial<TrainOptions> = {
 
 export function batchSizeOf({ batchSize = 32 }: Partial<TrainOptions>): number {
   return batchSize
+}
+
+/** Another release may train and draw otherwise: it shares nothing with what this one made. */
+function keyOf(of: unknown): string {
+  return hashOf({ version: version(), of })
 }
 
 export function hashOf(value: unknown): string {

@@ -48,6 +48,7 @@ const methods: Record<string, LossOptions> = {
 }
 
 const rates = [0.3, 1, 3, 10, 30]
+const withoutSft = Object.entries(methods).slice(1)
 const shares = [1, 0.5, 0.25, 0.1, 0.05, 0.01]
 const wrong = [0, 0.1, 0.2, 0.3, 0.4]
 const percent = (share: number) => `${Math.round(100 * share)} %`
@@ -83,35 +84,37 @@ function parts(ending: string, rate?: number): Arm[] {
 
 const against = (names: readonly string[]) => names.map((name) => [`KTO, ${name}`, `DPO, ${name}`] as const)
 
+/** A method at each of the learning rates. */
+function tuning(method: string, start: Arm['start'], loss: LossOptions): Arm[] {
+  return rates.map((rate) => ({ name: `${method}, ${rate} x`, start, loss, rate, at: { line: method, x: rate } }))
+}
+
+const validationNote = 'On questions and feedback of a validation part, which no other experiment sees.'
+
 /** Experiments of the paper. */
 export const experiments: Record<ExperimentName, Experiment> = {
   'learning-rates': {
     title: 'Learning rates',
     tuning: true,
     axis: 'learning rate, relative',
-    arms: () =>
-      Object.entries(methods).flatMap(([name, loss]) =>
-        rates.map(
-          (rate): Arm => ({
-            name: `${name}, ${rate} x`,
-            start: 'base',
-            loss,
-            rate,
-            at: { line: name, x: rate },
-          }),
-        ),
-      ),
+    arms: () => Object.entries(methods).flatMap(([name, loss]) => tuning(name, 'base', loss)),
     paper: { what: 'not reported', values: {} },
-    note: 'On questions and feedback of a validation part, which no other experiment sees.',
+    note: validationNote,
+  },
+  'learning-rates-after-sft': {
+    title: 'Learning rates after SFT',
+    tuning: true,
+    axis: 'learning rate, relative',
+    arms: () => withoutSft.flatMap(([name, loss]) => tuning(`SFT+${name}`, 'sft', loss)),
+    paper: { what: 'not reported', values: {} },
+    note: validationNote,
   },
   methods: {
     title: 'Methods, with and without SFT first',
     arms: () => [
       { name: 'base', start: 'base', loss: null },
       ...Object.entries(methods).map(([name, loss]): Arm => ({ name, start: 'base', loss })),
-      ...Object.entries(methods)
-        .slice(1)
-        .map(([name, loss]): Arm => ({ name: `SFT+${name}`, start: 'sft', loss })),
+      ...withoutSft.map(([name, loss]): Arm => ({ name: `SFT+${name}`, start: 'sft', loss })),
     ],
     differences: [
       ['KTO', 'DPO'],

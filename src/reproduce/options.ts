@@ -10,6 +10,7 @@ const count = () => z.number().int().min(1)
 /** In the order in which `all` runs them. */
 export const experimentNames = [
   'learning-rates',
+  'learning-rates-after-sft',
   'methods',
   'one-y-per-x',
   'imbalance',
@@ -28,6 +29,12 @@ export const reproduceOptions = z
       '--experiment <name>',
       'Which of the experiments',
       z.enum(['all', ...experimentNames]).default('all'),
+    ),
+    only: running(
+      '--only <method...>',
+      'Only arms of these methods, as tables name them: KTO DPO base ...',
+      textList().optional(),
+      'all',
     ),
     quick: running(
       '--quick',

@@ -51,15 +51,29 @@ export async function reproduce(options: ResolvedReproduceOptions, hooks: Hooks)
   mkdirSync(output, { recursive: true })
   const world = await worldOf(options, hooks)
   const names = options.experiment === 'all' ? experimentNames : [options.experiment]
+  const chosen = names
+    .map((name) => ({ name, experiment: narrowed(experiments[name], options.only) }))
+    .filter(({ experiment }) => experiment.arms(world.sizes).length > 0)
+  if (chosen.length === 0) throw new Error(noSuchArm(options, names, world.sizes))
   const results: ExperimentResult[] = []
-  for (const name of names) {
-    hooks.progress.log(`${name}: ${experiments[name].title}`)
-    results.push(await run(name, experiments[name], world, seeds))
+  for (const { name, experiment } of chosen) {
+    hooks.progress.log(`${name}: ${experiment.title}`)
+    results.push(await run(name, experiment, world, seeds))
     writeFileAtomic(join(output, 'results.json'), `${JSON.stringify(results, null, 2)}\n`)
     writeFileAtomic(join(output, 'results.md'), markdown(results))
     await writeFigure(results.at(-1)!, output)
   }
   return results
+}
+
+function noSuchArm(
+  { experiment, only = [] }: ResolvedReproduceOptions,
+  names: readonly ExperimentName[],
+  sizes: readonly string[],
+): string {
+  const arms = names.flatMap((name) => experiments[name].arms(sizes))
+  const methods = new Set(arms.flatMap(({ name }) => methodsOf(name)))
+  return `--only ${only.join(' ')}: ${experiment} has no such method; it has ${[...methods].join(', ')}`
 }
 
 async function worldOf(options: ResolvedReproduceOptions, hooks: Hooks): Promise<World> {
@@ -69,6 +83,23 @@ async function worldOf(options: ResolvedReproduceOptions, hooks: Hooks): Promise
     ? { mixtureRows: 8000, prompts: 512, epochs: 1, questions: 400 }
     : { mixtureRows: 8000, prompts: 768, epochs: 1, questions: 600 }
   return new Shop(output, size, hooks)
+}
+
+/** The experiment with the arms of some methods, and the differences between these. */
+function narrowed(experiment: Experiment, only: readonly string[] | undefined): Experiment {
+  if (only === undefined) return experiment
+  const kept = (arm: string) => methodsOf(arm).some((method) => only.includes(method))
+  return {
+    ...experiment,
+    arms: (sizes) => experiment.arms(sizes).filter(({ name }) => kept(name)),
+    differences: (experiment.differences ?? []).filter((arms) => arms.every(kept)),
+  }
+}
+
+/** Of the arm "SFT+KTO, 128": SFT+KTO and KTO. */
+function methodsOf(arm: string): string[] {
+  const method = arm.split(', ')[0]!
+  return [method, method.split('+').at(-1)!]
 }
 
 async function run(

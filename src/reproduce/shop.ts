@@ -32,8 +32,11 @@ export interface ShopSize {
 
 /** Multiplied by the tuned factor of each objective. */
 const learningRate = 1e-4
-/** The best of `prospect reproduce learning-rates` by validation. */
-const tuned: Partial<Record<ObjectiveName, number>> = { sft: 10, csft: 10, slic: 3 }
+/** The best of `prospect reproduce learning-rates`, and of `learning-rates-after-sft`, by validation. */
+const tuned: Record<Arm['start'], Partial<Record<ObjectiveName, number>>> = {
+  base: { sft: 10, csft: 10, slic: 3 },
+  sft: { csft: 10, slic: 3 },
+}
 
 /** What objectives need here. Control texts are of the shop's vocabulary, and stand where no prompt or reply has them. */
 const settings: Partial<Record<ObjectiveName, Partial<LossOptions>>> = {
@@ -69,7 +72,7 @@ export class Shop implements World {
   async measured(arm: Arm, seed: number, part: Part): Promise<Measured> {
     const { name, start, rows, size = this.#own, rate } = arm
     const loss: LossOptions | null = arm.loss && { ...settings[arm.loss.type], ...arm.loss }
-    const course = this.#course(loss && (rate ?? tuned[loss.type]), drawnSeed(seed, part))
+    const course = this.#course(loss && (rate ?? tuned[start][loss.type]), drawnSeed(seed, part))
     const key = {
       start,
       loss,
@@ -78,7 +81,7 @@ export class Shop implements World {
       course: loss && course,
       seed,
       part,
-      sft: start === 'sft' && tuned.sft,
+      sft: start === 'sft' && tuned.base.sft,
       world: this.#size,
     }
     return this.#cells.once('results', key, async () => {
@@ -131,7 +134,7 @@ export class Shop implements World {
   }
 
   async #sft(base: string, feedback: readonly Judged[], size: string, seed: number): Promise<string> {
-    const course = this.#course(tuned.sft, seed)
+    const course = this.#course(tuned.base.sft, seed)
     return this.#cells.model('sft', { size, course, world: this.#size }, async (path) => {
       const what = { model: base, loss: { type: 'sft' }, name: 'SFT' } as const
       return (await this.#cells.align(what, feedback, course, path)).model

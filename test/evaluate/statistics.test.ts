@@ -20,6 +20,10 @@ const scipy = JSON.parse(readFileSync(new URL('../golden/statistics/expected.jso
   means: { values: number[]; interval: [number, number] }[]
   normal: { x: number; probability: number }[]
 }
+/** scikit-learn's: test/golden/make_length_control.py */
+const scikitLearn = JSON.parse(
+  readFileSync(new URL('../golden/statistics/length_control.json', import.meta.url), 'utf8'),
+) as { candidate: number[]; baseline: number[]; points: number[]; raw: number; rate: number }
 const meanOf = (values: readonly number[]) => (rows: readonly number[]) =>
   rows.reduce((sum, row) => sum + values[row]!, 0) / rows.length
 
@@ -50,6 +54,18 @@ describe('as scipy has it', () => {
     const fit = logisticFit(x, y, [...x.keys()])
     expect(fit.intercept).toBeCloseTo(intercept, 6)
     expect(fit.slope).toBeCloseTo(slope, 6)
+  })
+  test('win rate at equal lengths, by scikit-learn', () => {
+    const { candidate, baseline, points, raw, rate } = scikitLearn
+    const comparisons = points.map((point, i) => ({
+      points: point,
+      candidateLength: candidate[i]!,
+      baselineLength: baseline[i]!,
+    }))
+    const { rate: uncontrolled, lengthControlled } = winRate(comparisons)
+    expect(uncontrolled.value).toBeCloseTo(raw, 12)
+    expect(lengthControlled!.value).toBeCloseTo(rate, 6)
+    expect(rate).toBeLessThan(raw - 0.1) // the judge likes long replies, and the candidate writes them
   })
   test.each(scipy.means)('interval of a mean', ({ values, interval }) => {
     const { low, high } = meanInterval(values)

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type AttentionForm, type Segment, segmentAttention } from '../../src/model/attention.ts'
@@ -99,6 +100,27 @@ test('large bfloat16 products: sums in float32, rounded once', () =>
       own.forEach((tensor, i) => {
         expect(distance(tensor.grad!, theirs[i]!.grad!)).toBeLessThan(2 ** -8)
       })
+    }
+  }))
+
+const hasTiles = existsSync('/proc/cpuinfo') && / amx_bf16 /.test(readFileSync('/proc/cpuinfo', 'utf8'))
+
+test('bfloat16 products of few tokens and a weight: rounded once; in tiles a token alone gives what it gives among others', () =>
+  scope(() => {
+    for (const [inputs, outputs] of [
+      [576, 1000],
+      [96, 1537],
+      [2048, 133],
+    ] as const) {
+      const [all, weight] = [random([128, inputs]).to('bfloat16'), random([outputs, inputs]).to('bfloat16')]
+      const exact = all.to('float32').matmul(weight.to('float32').transpose(0, 1))
+      const whole = op.linear(all, weight)
+      expect(distance(whole, exact)).toBeLessThan(2 ** -8)
+      for (const tokens of [1, 17, 32, 63]) {
+        const [product, same] = [op.linear(all.narrow(0, 0, tokens), weight), whole.narrow(0, 0, tokens)]
+        expect(distance(product, exact.narrow(0, 0, tokens))).toBeLessThan(2 ** -8)
+        if (hasTiles) expect(product.toArray()).toEqual(same.toArray())
+      }
     }
   }))
 

@@ -76,6 +76,15 @@ test('with a judge, replies are compared with the thumbs-up ones; arms with the 
   expect(trained).toContain('KTO, 10 % wrong')
 })
 
+test('only some methods: their arms and the differences between them; one that no experiment has is refused', async () => {
+  const { results } = await run('ablations', { only: ['KTO', 'no reference'], seeds: 1 })
+  expect(results[0]!.arms.map(({ name }) => name)).toEqual(['KTO', 'no reference', 'KTO, 10 x rate'])
+  expect(results[0]!.differences).toEqual([]) // one seed, and no points of single questions
+  const { results: tuning } = await run('learning-rates-after-sft', { only: ['SFT+KTO'], seeds: 1 })
+  expect(tuning[0]!.arms.map(({ name }) => name)).toEqual([0.3, 1, 3, 10, 30].map((rate) => `SFT+KTO, ${rate} x`))
+  await expect(run('noise', { only: ['PPO'] })).rejects.toThrow('--only PPO: noise has no such method; it has KTO, DPO')
+})
+
 test('sizes are the models that are given', async () => {
   writeTinyModel(join(folder, 'other'), 1)
   const { results } = await run('sizes', { model: [join(folder, 'model'), join(folder, 'other')], seeds: 1 })
