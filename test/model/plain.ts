@@ -34,6 +34,47 @@ export function rotate(x: Tensor, { cos, sin }: Rotation): Tensor {
   return size === headSize ? rotated : op.cat([rotated, x.narrow(2, size, headSize - size).to(rotated.dtype)], 2)
 }
 
+/** Log-probabilities of targets out of all logits: states [targets, width], head [vocabulary, width] -> [targets]. */
+export function tokenLogps(states: Tensor, head: Tensor, targets: Tensor, _rows: number, cap = 0): Tensor {
+  const logits = softCap(states.matmul(head.transpose(0, 1)), cap || null)
+  return op.gather(op.logSoftmax(logits, 1), 1, targets.view(-1, 1)).view(-1)
+}
+
+type Kernels = Pick<
+  typeof op,
+  'linear' | 'rmsNorm' | 'addRmsNorm' | 'rotaryEmbedding' | 'gatedActivation' | 'tokenLogps' | 'toDtype'
+>
+const plainKernels: Kernels = {
+  tokenLogps,
+  linear: (input, weight, bias) => {
+    const product = input.matmul(weight.transpose(0, 1))
+    return bias ? product.add(bias) : product
+  },
+  rmsNorm: (x, scale, epsilon, offset = 0) => rmsNorm(x, scale.add(offset), epsilon),
+  addRmsNorm: (x, delta, scale, epsilon, offset = 0) => {
+    const total = x.add(delta)
+    return [total, rmsNorm(total, scale.add(offset), epsilon)]
+  },
+  rotaryEmbedding: (queries, keys, cos, sin) => [rotate(queries, { cos, sin }), rotate(keys, { cos, sin })],
+  gatedActivation: (gate, up, activation) => gated(gate, up, activation),
+  toDtype: (self) => self,
+}
+
+/**
+ * Runs `work` with the compositions of this file in place of the kernels (but for attention, which decoders are given), all in the type that the
+ * weights have: with float64 ones, nothing is rounded to float32.
+ */
+export function withPlainKernels<R>(work: () => R): R {
+  const table = op as { -readonly [K in keyof Kernels]: Kernels[K] }
+  const fused = Object.fromEntries(Object.keys(plainKernels).map((key) => [key, op[key as keyof Kernels]]))
+  try {
+    Object.assign(table, plainKernels)
+    return work()
+  } finally {
+    Object.assign(table, fused)
+  }
+}
+
 /**
  * Causal attention within the segments of a packed stream, each completion seeing its prompt and itself. Segments of one shape are computed
  * together: with many short rows, as feedback has them, it is the number of operators that costs.
@@ -123,7 +164,7 @@ function attend(queries: Tensor, keys: Tensor, values: Tensor, { softCap: cap, w
   const capped = softCap(scores, cap).view(runs * groups, shared, length, context)
   const masked = capped.add(causalMask(length, context, scores.dtype, window).on(scores.device))
   const weights = op
-    .softmax(masked, -1, 'float32')
+    .softmax(masked, -1, masked.dtype === 'float64' ? 'float64' : 'float32')
     .to(values.dtype)
     .view(runs * groups, shared * length, context)
   const mixed = weights.matmul(byHead(values)).view(runs, groups, shared, length, headSize)
