@@ -34,6 +34,32 @@ export function heldOutRows(columns: SplitColumns, options: SplitOptions): Uint8
   return Uint8Array.from(unit, (of) => held[of]!)
 }
 
+/**
+ * Which rows are in a random sample of at most `count`: with thumbs-up rows, thumbs-down rows and units of both in their shares. What `together`
+ * joins is in it as a whole or not at all.
+ */
+export function sampledRows(columns: SplitColumns, count: number, seed: number): Uint8Array {
+  const unit = joinedUnits(columns)
+  const members: number[][] = []
+  for (const [row, of] of unit.entries()) {
+    members[of] ??= []
+    members[of].push(row)
+  }
+  const strata = strataOf(columns, unit, members.length)
+  const sizes = [0, 0, 0, 0]
+  for (const [i, rows] of members.entries()) sizes[strata[i]!]! += rows.length
+  const left = largestRemainders(sizes, Math.min(count, unit.length))
+  const sampled = new Uint8Array(unit.length)
+  for (const candidate of new Random('sample', seed).permutation(members.length)) {
+    const rows = members[candidate]!
+    const stratum = strata[candidate]!
+    if (rows.length > left[stratum]!) continue
+    left[stratum]! -= rows.length
+    for (const row of rows) sampled[row] = 1
+  }
+  return sampled
+}
+
 /** Maxima of pieces: Math.max takes no arguments by the million. */
 function chunkMaxima(values: Int32Array): number[] {
   return Array.from({ length: Math.ceil(values.length / 10_000) }, (_, i) =>

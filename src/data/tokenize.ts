@@ -3,7 +3,6 @@ import { setImmediate } from 'node:timers/promises'
 import type { TemplateOptions } from './chat-template.ts'
 import { HashNumbering } from './columns.ts'
 import { DataError, originText } from './origin.ts'
-import { heldOutRows } from './split.ts'
 import type { Tokenizer } from './tokenizer.ts'
 import type { Example, FeedbackRow, Message } from './types.ts'
 
@@ -218,41 +217,4 @@ function withoutBeginning(prompt: Int32Array, limit: number, bos: number | null)
   const rest = prompt.slice(-limit)
   if (prompt[0] === bos) rest[0] = bos!
   return rest
-}
-
-/**
- * Holds out whole prompts, about `share` of them, chosen by `seed`; where there are two prompts, neither part is left empty. Both parts are
- * numbered anew.
- */
-export function splitByPrompt(
-  examples: readonly Example[],
-  share: number,
-  seed: number,
-): { train: Example[]; heldOut: Example[] } {
-  const columns = {
-    together: [examples.map(({ promptGroup }) => promptGroup), examples.map(({ pair }) => pair ?? -1)],
-    label: examples.map(({ desirable }) => Number(desirable)),
-  }
-  const held = heldOutRows(columns, { share, seed, by: 'random', stratify: true })
-  const part = (value: number) =>
-    examples.filter((_, i) => held[i] === value).map((example, index) => ({ ...example, index }))
-  return { train: part(0), heldOut: part(1) }
-}
-
-/** One token as the model sees it. */
-export interface PreviewToken {
-  id: number
-  text: string
-  /** The loss is taken over the completion's tokens. */
-  part: 'prompt' | 'completion'
-}
-
-/** An example token by token. A character of several tokens shows where its last one stands, or as U+FFFD. */
-export function previewExample({ prompt, completion }: Example, tokenizer: Tokenizer): PreviewToken[] {
-  const ids = [...prompt, ...completion]
-  return ids.map((id, i) => {
-    const before = ids.slice(Math.max(0, i - 1), i) // SentencePiece drops the space of a text's first token
-    const text = tokenizer.decode([...before, id]).slice(tokenizer.decode(before).length)
-    return { id, text, part: i < prompt.length ? 'prompt' : 'completion' }
-  })
 }

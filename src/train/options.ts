@@ -185,6 +185,11 @@ export const trainOptions = z.strictObject({
       'Share of the rows held out where no --eval-data is given; 0: none',
       share().default(0.05),
     ),
+    rows: evaluation(
+      '--eval-rows <count>',
+      'Most held-out rows to score, chosen at random with the same share of both labels; 0: all',
+      z.number().int().min(0).default(1000),
+    ),
     every: evaluation(
       '--eval-every <steps>',
       'Also evaluate after every so many steps',

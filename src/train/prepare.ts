@@ -4,7 +4,7 @@ import { type Dataset, openDataset } from '../data/dataset.ts'
 import { choiceOptionsOf, readOptionsOf } from '../data/options.ts'
 import { originText } from '../data/origin.ts'
 import { makePlan, type Plan } from '../data/plan.ts'
-import { heldOutRows } from '../data/split.ts'
+import { heldOutRows, sampledRows } from '../data/split.ts'
 import { originOf, type RowTable } from '../data/table.ts'
 import type { Tokenizer } from '../data/tokenizer.ts'
 import type { Example } from '../data/types.ts'
@@ -25,7 +25,8 @@ export interface PreparedData {
 
 export interface DataFacts {
   train: SetFacts
-  heldOut: SetFacts
+  /** What is scored, of so many rows that are held out. */
+  heldOut: SetFacts & { of: number }
   steps: number
   stepsPerEpoch: number
   /** SHA-256 over all token ids and labels, in order. */
@@ -59,9 +60,12 @@ export async function prepareData(
   const all = await chosenRows(options, options.data, objective, tokenizer, progress)
   const given = options.evaluation.data
   const own = given ? null : split(all, options)
-  const train = examplesOf(all, own, 0)
+  const train = examplesOf(all, placesOf(all, own, 0))
   const other = given ? await chosenRows(options, given, objective, tokenizer, progress) : all
-  const heldOut = given ? examplesOf(other, null, 0) : examplesOf(all, own, 1)
+  const held = placesOf(other, own, 1)
+  const heldOut = examplesOf(other, scored(other, held, options))
+  if (heldOut.length < held.length)
+    progress?.log(`${heldOut.length} of ${held.length} held-out rows are scored (--eval-rows)`)
   const sources = [all, ...(given ? [other] : [])].map(({ dataset, choice, unpaired }) => ({
     ...dataset.facts,
     findings: choice.findings,
@@ -77,7 +81,7 @@ export async function prepareData(
       : null
   const facts = {
     train: setFacts(train),
-    heldOut: setFacts(heldOut),
+    heldOut: { ...setFacts(heldOut), of: held.length },
     steps: plan.steps,
     stepsPerEpoch: plan.stepsPerEpoch,
     hash: hashOf([train, heldOut]),
@@ -185,14 +189,24 @@ function split({ dataset, choice }: ChosenRows, { evaluation, seed, feedback }: 
   )
 }
 
-/** The examples of one side of a split, numbered from 0; of all rows where there is none. */
-function examplesOf({ dataset, choice }: ChosenRows, held: Uint8Array | null, side: number): Example[] {
-  const examples: Example[] = []
-  for (const [i, row] of choice.rows.entries()) {
-    if (held === null || held[i] === side)
-      examples.push(dataset.store.example(row, examples.length, choice.weights[i]!))
-  }
-  return examples
+/** Which of the chosen rows are on one side of a split; all where there is none. */
+function placesOf({ choice }: ChosenRows, held: Uint8Array | null, side: number): Int32Array {
+  const places = Int32Array.from(choice.rows, (_, i) => i)
+  return held === null ? places : places.filter((i) => held[i] === side)
+}
+
+/** At most `--eval-rows` of the held-out rows, with both labels in their shares; pairs stay whole. */
+function scored({ dataset, choice }: ChosenRows, held: Int32Array, { evaluation, seed }: ResolvedTrainOptions) {
+  if (evaluation.rows === 0 || held.length <= evaluation.rows) return held
+  const { columns } = dataset.store.table
+  const of = (values: ArrayLike<number>) => Int32Array.from(held, (i) => values[choice.rows[i]!]!)
+  const chosen = sampledRows({ together: [of(columns.pair)], label: of(columns.label) }, evaluation.rows, seed)
+  return held.filter((_, i) => chosen[i] === 1)
+}
+
+/** The examples at some places among the chosen rows, numbered from 0. */
+function examplesOf({ dataset, choice }: ChosenRows, places: Int32Array): Example[] {
+  return Array.from(places, (i, index) => dataset.store.example(choice.rows[i]!, index, choice.weights[i]!))
 }
 
 function setFacts(examples: readonly Example[]): SetFacts {

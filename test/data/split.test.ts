@@ -1,13 +1,13 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { heldOutRows } from '../../src/data/split.ts'
+import { heldOutRows, sampledRows } from '../../src/data/split.ts'
 
 const options = { share: 0.3, seed: 1, by: 'random', stratify: true } as const
 
 test('no prompt, pair or column value is on both sides, whatever the data', () => {
   const row = fc.record({
     prompt: fc.nat(12),
-    pair: fc.integer({ min: -1, max: 6 }),
+    pair: fc.oneof(fc.constant(-1), fc.integer({ min: -1, max: 6 })),
     label: fc.nat(1),
     time: fc.nat(100),
   })
@@ -31,6 +31,14 @@ test('no prompt, pair or column value is on both sides, whatever the data', () =
             sides.set(one[key], held[i]!)
           }
         }
+        // Whole prompts, joined where a pair spans two, and something is left to train on.
+        if (!byTime && rows.every(({ pair }) => pair < 0)) {
+          const prompts = new Set(of('prompt')).size
+          const heldPrompts = new Set(of('prompt').filter((_, i) => held[i] === 1)).size
+          expect(heldPrompts).toBe(
+            share === 0 || prompts < 2 ? 0 : Math.min(prompts - 1, Math.max(1, Math.round(share * prompts))),
+          )
+        }
         if (share === 0) expect(held.every((side) => side === 0)).toBe(true)
       },
     ),
@@ -51,4 +59,27 @@ test('by time the newest are held out', () => {
     { ...options, by: 'time', share: 0.4 },
   )
   expect(Array.from(held)).toEqual([0, 0, 1, 0, 1, 0])
+})
+
+test('a sample has as many rows as asked for, both labels in their shares, and whole pairs', () => {
+  const label = Array.from({ length: 1000 }, (_, i) => Number(i < 100 || (i >= 600 && i % 2 === 0)))
+  const pair = label.map((_, i) => (i < 600 ? -1 : i >> 1)) // 100 up, 500 down, 200 pairs
+  const sampled = sampledRows({ together: [pair], label }, 100, 7)
+  const count = (from: number, to: number) => sampled.subarray(from, to).reduce((sum, side) => sum + side, 0)
+  expect([count(0, 100), count(100, 600), count(600, 1000)]).toEqual([10, 50, 40])
+  for (let row = 600; row < 1000; row += 2) expect(sampled[row]).toBe(sampled[row + 1])
+  expect(sampledRows({ together: [pair], label }, 100, 7)).toEqual(sampled)
+  expect(sampledRows({ together: [pair], label }, 100, 8)).not.toEqual(sampled)
+})
+
+test('a sample never has more rows than asked for, and all where there are no more', () => {
+  const row = fc.record({ pair: fc.integer({ min: -1, max: 6 }), label: fc.nat(1) })
+  fc.assert(
+    fc.property(fc.array(row, { maxLength: 60 }), fc.nat(70), (rows, count) => {
+      const columns = { together: [rows.map(({ pair }) => pair)], label: rows.map(({ label }) => label) }
+      const size = sampledRows(columns, count, 3).reduce((sum, side) => sum + side, 0)
+      expect(size).toBeLessThanOrEqual(count)
+      if (count >= rows.length) expect(size).toBe(rows.length)
+    }),
+  )
 })

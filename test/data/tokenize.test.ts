@@ -1,15 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import {
-  encodePrompt,
-  previewExample,
-  splitByPrompt,
-  type TokenizeOptions,
-  tokenizeRows,
-} from '../../src/data/tokenize.ts'
+import { encodePrompt, type TokenizeOptions, tokenizeRows } from '../../src/data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
 import type { FeedbackRow, Message } from '../../src/data/types.ts'
 import { bos, eos, writeByteTokenizer } from '../tiny-model.ts'
@@ -112,34 +105,6 @@ describe('rows that are too long', () => {
   })
 })
 
-test('the split never has a prompt on both sides, and holds out about the share', () => {
-  fc.assert(
-    fc.property(fc.array(fc.nat(20), { minLength: 2, maxLength: 60 }), fc.nat(), (groups, seed) => {
-      const examples = groups.map((promptGroup, index) => ({
-        index,
-        promptGroup,
-        completionGroup: index,
-        prompt: Int32Array.of(promptGroup),
-        completion: Int32Array.of(1),
-        desirable: true,
-        origin: { file: 'f', line: index + 1 },
-      }))
-      const { train, heldOut } = splitByPrompt(examples, 0.25, seed)
-      const prompts = (part: typeof train) => new Set(part.map(({ promptGroup }) => promptGroup))
-      const all = prompts(examples).size
-      expect(prompts(train).size + prompts(heldOut).size).toBe(all)
-      expect(prompts(heldOut).size).toBe(all < 2 ? 0 : Math.max(1, Math.round(all / 4)))
-      expect(heldOut.map(({ index }) => index)).toEqual(heldOut.map((_, i) => i))
-    }),
-  )
-})
-
-test('the split leaves something to train on, however large the share', async () => {
-  const { examples } = await tokenize([row('a', 'x'), row('b', 'x')])
-  const { train, heldOut } = splitByPrompt(examples, 0.9, 0)
-  expect([train.length, heldOut.length]).toEqual([1, 1])
-})
-
 /** Loads a tokenizer with another template. */
 function withTemplate(chat_template: string): Tokenizer {
   const other = mkdtempSync(join(folder, 'template-'))
@@ -190,13 +155,4 @@ test('progress is reported, and other work gets its turn', async () => {
   clearInterval(timer)
   expect(done).toEqual([0, 500, 1000, 1200])
   expect(turns).toBeGreaterThan(0)
-})
-
-test('a preview shows every token with its part', async () => {
-  const { examples } = await tokenize([row('Hi', 'é')])
-  const preview = previewExample(examples[0]!, tokenizer)
-  expect(preview.map(({ id }) => id)).toEqual([bos, ...bytes('Hié'), eos])
-  expect(preview.map(({ part }) => part).join()).toBe('prompt,prompt,prompt,completion,completion,completion')
-  expect(preview.map(({ text }) => text).slice(0, 3)).toEqual(['<s>', 'H', 'i'])
-  expect(preview.at(-1)!.text).toBe('</s>')
 })

@@ -72,6 +72,23 @@ describe('a KTO run', () => {
     expect(samples[2]).toMatchObject({ prompt: samples[0].prompt, completion: expect.any(String) })
   })
 
+  test('scores at most --eval-rows of the held-out rows, says so, and trains on none of the others', async () => {
+    const said: string[] = []
+    const progress = { start: () => ({ update() {}, stop() {} }), log: (text: string) => said.push(text) }
+    const evaluation = { split: 0.5, rows: 8 }
+    await finish(options('capped', { maxSteps: 1, evaluation, samples: { prompts: 0 } }), { progress })
+    expect(said).toContain('8 of 24 held-out rows are scored (--eval-rows)')
+    expect(JSON.parse(text('capped', 'evaluation.jsonl').split('\n')[0]!)).toMatchObject({ rows: 8 })
+    const { train, heldOut } = JSON.parse(text('capped', 'data.json'))
+    expect({ train: train.rows, ...heldOut }).toMatchObject({
+      train: 24,
+      rows: 8,
+      of: 24,
+      desirable: 4,
+      undesirable: 4,
+    })
+  })
+
   test('interrupted and resumed ends in the same bytes as an undisturbed one', async () => {
     await finish(options('whole'))
     const controller = new AbortController()

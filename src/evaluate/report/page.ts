@@ -94,9 +94,11 @@ function heldOut(run: RunFiles): string {
     row('rewards on their side of z0', ({ rewards }) => rewards?.accuracy),
     row('area under the ROC curve', ({ areaUnderCurve }) => areaUnderCurve),
   ].filter(([, first, second]) => first !== '-' || second !== '-')
+  const all = run.facts?.heldOut.of ?? last.rows
+  const of = all > last.rows ? ` of ${number(all)}` : ''
   return section(
     'Held-out rows',
-    table(rows, [`${number(last.rows)} rows`, 'before', `after ${number(last.step)} steps`]),
+    table(rows, [`${number(last.rows)}${of} rows`, 'before', `after ${number(last.step)} steps`]),
   )
 }
 
