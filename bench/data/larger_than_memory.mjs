@@ -1,4 +1,4 @@
-// Trains on feedback that is three times as large as the memory that the whole process may use. The limit is the kernel's: a memory control group
+// Trains on feedback that is three times as large as the memory that the whole process may use, and so are about its token ids. The limit is the kernel's: a memory control group
 // (version 1 or 2, needs root), which counts pages of files too and gives them up under pressure; a process that needs more is killed.
 //   sudo node bench/data/larger_than_memory.mjs [--megabytes 600] [--steps 4]
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -42,11 +42,11 @@ try {
     '--batch-size',
     '8',
     '--max-length',
-    '256',
+    '1024',
     '--max-prompt-length',
-    '128',
-    '--eval-split',
-    '0.001',
+    '512',
+    '--eval-rows',
+    '200',
   ]
   const program = fileURLToPath(new URL('../../bin/prospect.js', import.meta.url))
   const command = [process.execPath, program, 'train', ...flags, ...more]

@@ -45,7 +45,7 @@ export interface Dataset {
   cached: boolean
 }
 
-const version = 1 // of the format, and of what is done to rows: counts up when either changes
+const version = 2 // of the format, and of what is done to rows: counts up when either changes
 const staleAfter = 60_000
 
 /**

@@ -69,8 +69,8 @@ export const feedbackOptions = nested('What feedback files hold and which of it 
   ),
   ranked: reading(
     '--ranked <use>',
-    'Of ranked answers: the best and the worst, the better and the worse half, or all pairs',
-    z.enum(['best-worst', 'halves', 'pairs']).default('best-worst'),
+    'Of ranked answers: the best and the worst, the better and the worse half, all pairs, or each with the next (as HALOs does)',
+    z.enum(['best-worst', 'halves', 'pairs', 'neighbours']).default('best-worst'),
   ),
   minScoreRatio: reading(
     '--min-score-ratio <number>',

@@ -2,12 +2,13 @@ import { statSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
 import { keyOf, LabelError, Labels, type Verdict } from './labels.ts'
 import { brief, DataError } from './origin.ts'
+import { expanded, mapped, parsed } from './record-fields.ts'
 import { fieldsOf, shapeOf, shapes } from './shapes/index.ts'
-import { isObject } from './shapes/messages.ts'
+import { isJudgement, Judgements, judgementReason } from './shapes/judgements.ts'
 import type { Fields, Found, RankedUse, Shape, ShapeContext, ShapeReader } from './shapes/shape.ts'
 import { fileHash } from './source/bytes.ts'
 import { filesOf, type Places } from './source/files.ts'
-import { type RawRecord, type RecordOptions, RecordReader } from './source/records.ts'
+import { type RawRecord, type RecordOptions, RecordReader, rawRecords } from './source/records.ts'
 import { type ThresholdSpec, thresholdOf } from './threshold.ts'
 import type { FeedbackRow, Origin } from './types.ts'
 
@@ -57,6 +58,7 @@ export interface FileFacts {
 }
 
 const reasonsKept = 10
+const unusedReason = 'a judgement of no record that was read'
 
 /** Reads feedback of any kind into memory. Throws DataError for a row that cannot be used, and for a file without rows. */
 export async function readFeedback(
@@ -71,13 +73,40 @@ export async function readFeedback(
 
 /** Opens feedback for reading a batch at a time: what is in memory does not grow with the data. */
 export async function openFeedback(sources: readonly string[], options: ReadOptions): Promise<FeedbackReader> {
-  const files = await filesOf(sources, options)
+  const named = await filesOf(sources, options)
+  const judging = named.length > 1 ? await judgementFiles(named) : []
+  const judged = named.filter((file) => !judging.includes(file))
+  const files = [...judging, ...judged]
   const hashes: string[] = []
   for (const file of files) hashes.push(await fileHash(file))
-  const threshold = options.threshold ? thresholdOf(options.threshold, await scoresIn(files, options)) : null
-  const records = new RecordReader(files, options)
+  const threshold = options.threshold ? thresholdOf(options.threshold, await scoresIn(judged, options)) : null
+  const records = new RecordReader(judged, options)
   await records.prepare()
-  return new FeedbackReader(files, hashes, options, records, threshold)
+  return new FeedbackReader({ files, hashes, judgements: judging.length }, options, records, threshold)
+}
+
+/** Columns and shapes that the user names are those of the records that are judged. */
+function judgementOptions({ map: _, ...options }: ReadOptions): ReadOptions {
+  return { ...options, shape: 'judgements' }
+}
+
+/** Files that hold nothing but judgements of what other files hold, by their first record. They are read before the others. */
+async function judgementFiles(files: readonly string[]): Promise<string[]> {
+  const found: string[] = []
+  for (const file of files) if (await beginsWithJudgement(file)) found.push(file)
+  return found
+}
+
+async function beginsWithJudgement(file: string): Promise<boolean> {
+  for await (const [first] of rawRecords(file)) {
+    if (!first || 'problem' in first) return false
+    try {
+      return isJudgement(expanded(parsed(first.text), first.origin)[0])
+    } catch {
+      return false // it is named when it is read for good
+    }
+  }
+  return false
 }
 
 /** Reads files in order, record by record. */
@@ -89,6 +118,9 @@ export class FeedbackReader {
   readonly records: RecordReader
   readonly #options: ReadOptions
   readonly #threshold: ShapeContext['threshold']
+  readonly #judgements = new Judgements()
+  /** So many of the files, the first, hold judgements. */
+  readonly #judging: number
   #pairs = 0
   /** Size of all files, and how much of it was read. */
   readonly bytes: number
@@ -97,14 +129,14 @@ export class FeedbackReader {
   }
 
   constructor(
-    files: readonly string[],
-    hashes: readonly string[],
+    { files, hashes, judgements }: { files: readonly string[]; hashes: readonly string[]; judgements: number },
     options: ReadOptions,
     records: RecordReader,
     threshold: ShapeContext['threshold'],
   ) {
     this.files = files
     this.hashes = hashes
+    this.#judging = judgements
     this.records = records
     this.bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
     this.#options = options
@@ -116,15 +148,32 @@ export class FeedbackReader {
     for (const [i, file] of this.files.entries()) {
       const facts = emptyFacts(file, this.hashes[i]!)
       this.facts.push(facts)
-      const reading = new FileReading(facts, this.#options, this.#context())
-      for await (const records of this.records.of(file)) {
-        const rows = reading.read(records)
+      const judging = i < this.#judging
+      this.#judgements.begin(i)
+      const options = judging ? judgementOptions(this.#options) : this.#options
+      const reading = new FileReading(facts, options, this.#context())
+      // What is chosen among records is chosen among those that are judged.
+      const records = judging ? rawRecords(file, this.records.counter) : this.records.of(file)
+      for await (const batch of records) {
+        const rows = reading.read(batch)
         if (rows.length > 0) yield rows
         await setImmediate()
       }
       const rest = reading.end()
       if (rest.length > 0) yield rest
-      if (facts.rows === 0) this.#refuseEmpty(facts)
+      if (facts.rows === 0 && (!judging || this.#judging === this.files.length)) this.#refuseEmpty(facts)
+    }
+    this.#countJudgements()
+  }
+
+  /** Judgements of nothing that was read are counted by themselves. */
+  #countJudgements(): void {
+    for (const [i, facts] of this.facts.slice(0, this.#judging).entries()) {
+      const unused = this.#judgements.unused(i)
+      if (unused === 0) continue
+      const { [judgementReason]: all = 0, ...others } = facts.leftOut
+      const used = all - unused
+      facts.leftOut = { ...others, ...(used > 0 && { [judgementReason]: used }), [unusedReason]: unused }
     }
   }
 
@@ -144,6 +193,7 @@ export class FeedbackReader {
       ranked: ranked ?? 'best-worst',
       minScoreRatio: minScoreRatio ?? 2,
       maxPairsPerPrompt: maxPairsPerPrompt ?? 5,
+      judgements: this.#judgements,
       nextPair: () => this.#pairs++,
       ...(scoreName !== undefined && { scoreName }),
       ...(groupColumn !== undefined && { groupColumn }),
@@ -312,47 +362,6 @@ class UnknownLabels {
       `${message}; found in this file: ${shown.join(', ')}${values.length > 20 ? ' ...' : ''}; ${fix}`,
     )
   }
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    throw new Error(`not JSON: ${(error as Error).message}; a row is one JSON object on one line`)
-  }
-}
-
-/** APIs answer with their rows in one object: {"data": [...], "meta": ...}. */
-function expanded(value: unknown, { line, unit }: Origin): unknown[] {
-  if (line !== 1 || unit === 'row' || !isObject(value)) return [value]
-  for (const key of ['data', 'runs', 'traces', 'rows', 'records', 'examples']) {
-    const list = value[key]
-    if (Array.isArray(list) && list.length > 0 && list.every(isObject) && !shapes.some((shape) => shape.matches(value)))
-      return list
-  }
-  return [value]
-}
-
-function mapped(fields: Fields, map: ReadOptions['map']): Fields {
-  if (!map) return fields
-  const result = { ...fields }
-  for (const [field, column] of Object.entries(map)) {
-    const value = valueAt(fields, column)
-    if (value === undefined && !(column in fields))
-      throw new Error(`--map ${field}=${column}: the row has no ${column}; it has ${Object.keys(fields).join(', ')}`)
-    result[field] = value
-  }
-  return result
-}
-
-function valueAt(fields: Fields, path: string): unknown {
-  if (path in fields) return fields[path]
-  return path
-    .split('.')
-    .reduce<unknown>(
-      (value, key) => (isObject(value) || Array.isArray(value) ? (value as Fields)[key] : undefined),
-      fields,
-    )
 }
 
 /** All scores, for thresholds that are drawn from them. Records that cannot be read are named when they are read for good. */

@@ -1,5 +1,6 @@
 import { Labels } from './labels.ts'
 import { fieldsOf, shapeOf } from './shapes/index.ts'
+import { Judgements } from './shapes/judgements.ts'
 import type { Row } from './shapes/shape.ts'
 
 /** The judged completions in one object, by the shape it has. Throws saying what is wrong with it. */
@@ -12,6 +13,7 @@ export function rowsOf(value: unknown, needLabels: boolean): Row[] {
     ranked: 'best-worst',
     minScoreRatio: 2,
     maxPairsPerPrompt: 5,
+    judgements: new Judgements(),
     nextPair: () => pairs++,
   } as const
   const fields = fieldsOf(value)

@@ -87,6 +87,61 @@ const makers: readonly ((
     },
     labels: [up],
   }),
+  (text, up) => ({
+    record: {
+      object: 'eval.run.output_item',
+      status: up ? 'pass' : 'fail',
+      sample: { input: [user(text())], output: [assistant(text())] },
+      results: [{ name: 'g', passed: up, score: up ? 1 : 0 }],
+    },
+    labels: [up],
+  }),
+  (text, up) => ({
+    record: {
+      prompt: [user(text())],
+      output_A: [assistant(text())],
+      output_B: [assistant(text())],
+      label: up ? 1 : 0,
+      type: 'pairwise_feedback',
+    },
+    labels: [true, false],
+  }),
+  (text, up, value) => ({
+    record: { prompt: [user(text())], output: [assistant(text())], label: value(), type: 'binary_feedback' },
+    labels: [up],
+  }),
+  (text, up, value) => {
+    const asked = `p${text()}`
+    return { record: { prompt: asked, completion: [user(asked), assistant(text())], label: value() }, labels: [up] }
+  },
+  (text, up) => ({
+    record: {
+      trace_id: 't',
+      input: JSON.stringify([user(text())]),
+      output: JSON.stringify(assistant(text())),
+      scores: [
+        { name: 'thumb', value: up ? 1 : 0, data_type: 'BOOLEAN' },
+        { name: 'remark', value: 0, string_value: text(), data_type: 'TEXT' },
+      ],
+    },
+    labels: [up],
+  }),
+  (text, up) => ({
+    record: {
+      inputs: JSON.stringify({ messages: [user(text())] }),
+      outputs: JSON.stringify({ output: text() }),
+      feedback_stats: { k: { n: 1, avg: null, values: { [up ? 'up' : 'down']: 1 } } },
+    },
+    labels: [up],
+  }),
+  (text, up) => ({
+    record: {
+      request: { input: text() || 'x' },
+      response: { output: [assistant(text())] },
+      feedback: up ? 'up' : 'down',
+    },
+    labels: [up],
+  }),
   (text, _up, _value, id) => ({
     record: { history: `${id}${text()}`, human_ref_A: text(), human_ref_B: text(), labels: 1, score_ratio: 3 },
     labels: [true, false],

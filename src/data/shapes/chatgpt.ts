@@ -3,12 +3,12 @@ import type { Message } from '../types.ts'
 import { extrasOf, judgementIn, verdictOf } from './fields.ts'
 import { beforeAndReply, isObject } from './messages.ts'
 import { nothing } from './plain.ts'
-import { type Fields, type Row, simpleShape } from './shape.ts'
+import { type Fields, type Row, type ShapeContext, simpleShape } from './shape.ts'
 
 /**
  * A conversation of ChatGPT's export (conversations.json): `mapping` is a tree of messages, with a branch for every edit and regeneration. Each
  * judged reply is a row; its prompt is the way from the root to it. Feedback stands in the message (`feedback`, `rating`, or in its
- * `metadata`), or in `message_feedback` beside the mapping, as the export's message_feedback.json has it.
+ * `metadata`), in `message_feedback` beside the mapping, or in the export's message_feedback.json, which is then given with --data too.
  */
 export const chatgpt = simpleShape(
   'chatgpt',
@@ -21,7 +21,11 @@ export const chatgpt = simpleShape(
     for (const [id, node] of Object.entries(nodes)) {
       const message = messageIn(node)
       if (!message || roleOf(message) !== 'assistant') continue
-      const judgement = judgementOf(message) ?? ratings.get(String(message.id ?? id)) ?? ratings.get(id)
+      const judgement =
+        judgementOf(message) ??
+        ratings.get(String(message.id ?? id)) ??
+        ratings.get(id) ??
+        joined(message.id ?? id, context)
       if (!judgement) continue
       const verdict = verdictOf(judgement.value, judgement.field, context)
       if (verdict === 'skip') continue
@@ -49,6 +53,11 @@ function judgementOf(message: Fields) {
       ? judgementIn({ feedback: metadata.feedback, rating: metadata.rating }, 'metadata.feedback')
       : undefined)
   )
+}
+
+/** What message_feedback.json says of a message; where it was judged more than once, the last time. */
+function joined(id: unknown, { judgements }: ShapeContext) {
+  return judgementIn(judgements.of(id).at(-1), 'message_feedback')
 }
 
 /** Ratings by the id of the message that they judge. */

@@ -1,6 +1,5 @@
-import { keyOf, LabelError, type Verdict } from '../labels.ts'
+import { keyOf, type Verdict } from '../labels.ts'
 import { brief } from '../origin.ts'
-import type { Message } from '../types.ts'
 import { isObject, messagesOf } from './messages.ts'
 import type { Fields, Found, Row, ShapeContext, Text } from './shape.ts'
 
@@ -129,46 +128,3 @@ export function timeOf(value: unknown): number | null {
   )
   return Number.isNaN(time) ? null : time
 }
-
-/** The messages of a value that is a text, a message, a list of messages, or an object that holds one of them. */
-export function conversationIn(value: unknown, name: string, role: 'user' | 'assistant'): Message[] | null {
-  if (typeof value === 'string') return [{ role, content: value }]
-  if (Array.isArray(value)) return value.length > 0 ? nested(value, name) : null
-  if (!isObject(value)) return null
-  if (typeof value.role === 'string' || Array.isArray(value.parts) || Array.isArray(value.id))
-    return messagesOf([value], name)
-  for (const key of [
-    'messages',
-    'message',
-    'choices',
-    'generations',
-    'input',
-    'question',
-    'prompt',
-    'query',
-    'output',
-    'answer',
-    'response',
-    'completion',
-    'content',
-    'text',
-    'result',
-  ]) {
-    if (value[key] === undefined || value[key] === null) continue
-    const found = conversationIn(value[key], `${name}.${key}`, role)
-    if (found) return found
-  }
-  return null
-}
-
-/** A list of messages; OpenAI's choices and LangChain's generations are lists of what holds one message, the first of which was shown. */
-function nested(value: readonly unknown[], name: string): Message[] {
-  const [first] = value
-  if (Array.isArray(first)) return nested(first, `${name}[0]`)
-  if (isObject(first) && isObject(first.message)) return messagesOf([first.message], `${name}[0].message`)
-  if (isObject(first) && typeof first.text === 'string' && first.role === undefined && first.type === undefined)
-    return [{ role: 'assistant', content: first.text }]
-  return messagesOf(value, name)
-}
-
-export { LabelError }

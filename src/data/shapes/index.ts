@@ -1,11 +1,15 @@
 import { brief } from '../origin.ts'
 import { chatgpt } from './chatgpt.ts'
+import { conversation } from './conversation.ts'
 import { edits, regenerations } from './edits.ts'
-import { conversation, langfuse, langsmith, openaiLog, openaiPreference } from './logs.ts'
+import { halos } from './halos.ts'
+import { judgements } from './judgements.ts'
 import { isObject } from './messages.ts'
+import { openaiEval, openaiLog, openaiPreference } from './openai.ts'
 import { paired, unpaired } from './plain.ts'
 import { ranked, scored, shp, ultrafeedback } from './ranked.ts'
 import type { Fields, Shape } from './shape.ts'
+import { langfuse, langsmith } from './traces.ts'
 import { oasstMessages, oasstTrees } from './trees.ts'
 
 /** All shapes, those with the more telling fields first: a record has the first shape that matches. */
@@ -13,12 +17,15 @@ export const shapes: readonly Shape[] = [
   oasstTrees,
   oasstMessages,
   shp,
+  halos,
   ultrafeedback,
   openaiPreference,
+  openaiEval,
   paired,
   langsmith,
   langfuse,
   chatgpt,
+  judgements,
   openaiLog,
   conversation,
   edits,

@@ -17,6 +17,8 @@ function messageOf(value: unknown, name: string): Message[] {
     if (Array.isArray(value.parts) && typeof value.role === 'string') return uiMessage(value.role, value.parts, name)
     const chain = langChainMessage(value)
     if (chain) return [chain]
+    const item = responseItem(value)
+    if (item) return item
     if (typeof value.role === 'string') {
       const { role, content } = value
       if (typeof content === 'string') return [value as Message]
@@ -71,6 +73,22 @@ function partsMessage(role: string, parts: readonly unknown[], message: Fields, 
   const { content: _, ...rest } = message
   const toolCalls = calls.length > 0 ? { tool_calls: calls } : {}
   return [{ ...rest, role, content: texts.join(''), ...toolCalls }, ...results]
+}
+
+/** Items of OpenAI's responses that are no messages: calls of functions, their outputs, and reasoning, which is not part of what was said. */
+function responseItem({ type, call_id: id, name, arguments: input, output }: Fields): Message[] | null {
+  if (type === 'reasoning') return []
+  if (type === 'function_call')
+    return [{ role: 'assistant', content: '', tool_calls: [toolCall(id, name, parsedInput(input))] }]
+  return type === 'function_call_output' ? [toolResult(id, undefined, output)] : null
+}
+
+function parsedInput(input: unknown): unknown {
+  try {
+    return typeof input === 'string' ? JSON.parse(input) : input
+  } catch {
+    return input
+  }
 }
 
 /** Vercel wraps outputs as {type: 'text' | 'json', value}. */

@@ -16,7 +16,21 @@ export const unpaired = simpleShape(
 )
 
 function givenTexts(fields: Fields): { prompt: Text; completion: Text } {
-  return { prompt: promptOf(fields), completion: replyOf(fields, 'completion') }
+  const prompt = promptOf(fields)
+  const completion = replyOf(fields, 'completion')
+  if (typeof completion === 'string' || startsWithReply(completion)) return { prompt, completion }
+  return withoutRepeatedPrompt(prompt, completion)
+}
+
+/** Completions of argilla's kto-mix are the whole conversation, beside the text of a user's turn in it. */
+function withoutRepeatedPrompt(prompt: Text, completion: readonly Message[]) {
+  const split = beforeAndReply(completion, 'completion')
+  const repeated =
+    typeof prompt === 'string'
+      ? split.prompt.some(({ content }) => content === prompt)
+      : isDeepStrictEqual(split.prompt, prompt)
+  if (!repeated) throw new Error('completion begins with other messages than those of prompt')
+  return split
 }
 
 function splitMessages(fields: Fields): { prompt: Message[]; completion: Message[] } {

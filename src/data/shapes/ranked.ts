@@ -100,7 +100,7 @@ function partly(rows: Row[], of: number, why: string): Found {
 /**
  * Rows of answers in order of preference. `best-worst`: the best is desirable, the worst undesirable; `halves`: the better half and the worse
  * half, the middle one of an odd number left out; `pairs`: both sides of every pair of different ranks, as the paper unpairs rankings, so an
- * answer in the middle stands on both sides.
+ * answer in the middle stands on both sides; `neighbours`: of those pairs each answer and the next, as HALOs' get_oasst does.
  */
 export function byRank(
   prompt: Text,
@@ -111,10 +111,11 @@ export function byRank(
   const order = [...answers].sort((a, b) => a.rank - b.rank)
   const [best, worst] = [order[0], order.at(-1)]
   if (!best || !worst || best.rank === worst.rank) return nothing('no answer is ranked above another')
-  if (context.ranked === 'pairs') {
+  if (context.ranked === 'pairs' || context.ranked === 'neighbours') {
+    const reach = context.ranked === 'pairs' ? order.length : 1
     const pairs = order.flatMap((better, i) =>
       order
-        .slice(i + 1)
+        .slice(i + 1, i + 1 + reach)
         .filter(({ rank }) => rank > better.rank)
         .map((worse) => [better.text, worse.text] as const),
     )

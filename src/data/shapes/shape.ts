@@ -1,5 +1,6 @@
 import type { Labels, Verdict } from '../labels.ts'
 import type { FeedbackRow, Message } from '../types.ts'
+import type { Judgements } from './judgements.ts'
 
 /** A judged completion before it is known where it came from. */
 export type Row = Omit<FeedbackRow, 'origin'>
@@ -13,7 +14,7 @@ export interface Found {
 }
 
 /** Which of several ranked answers are used. */
-export type RankedUse = 'best-worst' | 'halves' | 'pairs'
+export type RankedUse = 'best-worst' | 'halves' | 'pairs' | 'neighbours'
 
 /** What the user said about how records are read, and what is shared by the records of a run. */
 export interface ShapeContext {
@@ -30,6 +31,8 @@ export interface ShapeContext {
   maxPairsPerPrompt: number
   /** The column the split goes by. */
   groupColumn?: string
+  /** What files of judgements said so far, for the records of the other files. */
+  judgements: Judgements
   /** A number that no other comparison of the run has. */
   nextPair(): number
 }

@@ -31,9 +31,14 @@ function nodeOf(value: unknown, name: string): Node {
   return {
     text: value.text,
     role: value.role,
-    rank: numberOf(value.rank),
+    rank: rankOf(value),
     replies: replies.map((reply, i) => nodeOf(reply, `${name}.replies[${i}]`)),
   }
+}
+
+/** Exports of all trees hold messages that were deleted, too: they are no answers. */
+function rankOf({ rank, deleted }: Fields): number | null {
+  return deleted === true ? null : numberOf(rank)
 }
 
 /** The rows of every place in a tree where replies of the assistant are ranked. */
@@ -92,7 +97,7 @@ function rowsOfMessages(messages: readonly Fields[], context: ShapeContext): Fou
     nodes.set(String(message.message_id), {
       text: message.text as string,
       role: message.role as string,
-      rank: numberOf(message.rank),
+      rank: rankOf(message),
       replies: [],
     })
   }
