@@ -23,6 +23,7 @@
 #include "operators.h"
 #include "profiler.h"
 #include "random.h"
+#include "writer.h"
 
 namespace prospect {
 namespace {
@@ -175,6 +176,62 @@ Napi::Value mappedTensor(const Napi::CallbackInfo& info) {
   const auto& mapping = *info[0].As<Napi::External<std::shared_ptr<Mapping>>>().Data();
   const auto offset = info[1].As<Napi::Number>().Int64Value();
   return handleOf(info, tensorOver(mapping, offset, toIntVector(info.Env(), info[2]), parseDtype(info[3].As<Napi::String>())));
+}
+
+// Files written in the background
+
+using Writing = std::shared_ptr<FileWriter>;
+Writing& writingArgument(const Napi::CallbackInfo& info) { return *info[0].As<Napi::External<Writing>>().Data(); }
+
+/// A list of files to be written.
+Napi::Value newWriting(const Napi::CallbackInfo& info) {
+  auto* held = new Writing(std::make_shared<FileWriter>());  // freed by the finalizer
+  return Napi::External<Writing>::New(info.Env(), held, [](Napi::Env, Writing* held) { delete held; });
+}
+
+/// addToWriting(writing, path, header, handles): a file of the header's bytes and the tensors as they are now.
+Napi::Value addToWriting(const Napi::CallbackInfo& info) {
+  const auto header = info[2].As<Napi::Uint8Array>();
+  const auto list = info[3].As<Napi::Array>();
+  std::vector<at::Tensor> tensors;
+  for (uint32_t i = 0; i < list.Length(); i++) tensors.push_back(toTensor(info.Env(), list.Get(i)));
+  writingArgument(info)->add(info[1].As<Napi::String>(), std::string(reinterpret_cast<const char*>(header.Data()), header.ByteLength()), tensors);
+  return info.Env().Undefined();
+}
+
+class WriteWorker final : public Napi::AsyncWorker {
+ public:
+  WriteWorker(Napi::Env env, Writing writing) : AsyncWorker(env), writing_(std::move(writing)), deferred_(Napi::Promise::Deferred::New(env)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override {
+    try {
+      writing_->run();
+    } catch (const std::exception& error) {
+      SetError(messageOf(error));
+    }
+  }
+  void OnOK() override { deferred_.Resolve(Env().Undefined()); }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  Writing writing_;
+  Napi::Promise::Deferred deferred_;
+};
+
+/// A promise: all files are written and synced.
+Napi::Value startWriting(const Napi::CallbackInfo& info) {
+  auto* worker = new WriteWorker(info.Env(), writingArgument(info));  // deletes itself when it has ended
+  worker->Queue();
+  return worker->promise();
+}
+
+Napi::Value writingLeft(const Napi::CallbackInfo& info) { return count(info, static_cast<double>(writingArgument(info)->left())); }
+/// detachWriting(writing, copy): after it the tensors may be changed.
+Napi::Value detachWriting(const Napi::CallbackInfo& info) {
+  writingArgument(info)->detach(info[1].As<Napi::Boolean>());
+  return info.Env().Undefined();
 }
 
 // Autograd
@@ -335,6 +392,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   DEFINE(operatorIndex); DEFINE(operatorSchema);
   DEFINE(drop); DEFINE(live); DEFINE(shape); DEFINE(dtype); DEFINE(device); DEFINE(item); DEFINE(fromBytes); DEFINE(toBytes);
   DEFINE(mapFile); DEFINE(mappedBytes); DEFINE(mappedTensor);
+  DEFINE(newWriting); DEFINE(addToWriting); DEFINE(startWriting); DEFINE(writingLeft); DEFINE(detachWriting);
   DEFINE(setRequiresGrad); DEFINE(requiresGrad); DEFINE(grad); DEFINE(setGrad); DEFINE(backward); DEFINE(gradMode);
   DEFINE(generator); DEFINE(generatorState); DEFINE(setGeneratorState);
   DEFINE(gpus); DEFINE(deviceMemory); DEFINE(resetDevicePeak); DEFINE(emptyDeviceCache); DEFINE(synchronize); DEFINE(allowTf32); DEFINE(deterministic);

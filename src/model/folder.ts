@@ -7,6 +7,7 @@ import {
   readSafetensors,
   type StoredTensor,
   type TensorEntry,
+  type WriteTensors,
   writeSafetensors,
 } from '../tensor/safetensors.ts'
 import { type Dtype, Tensor } from '../tensor/tensor.ts'
@@ -213,8 +214,8 @@ export async function saveModelFolder(path: string, contents: ModelContents): Pr
   await replaceDirectory(path, (temporary) => writeModelFiles(temporary, contents))
 }
 
-/** Writes a model's files into a folder that exists. */
-export function writeModelFiles(folder: string, contents: ModelContents): void {
+/** Writes a model's files into a folder that exists, those with weights by `write`. */
+export function writeModelFiles(folder: string, contents: ModelContents, write: WriteTensors = writeSafetensors): void {
   const { source, parameters, dtype, card, chatTemplate, generation, maxShardBytes = 5e9 } = contents
   for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
@@ -231,7 +232,7 @@ export function writeModelFiles(folder: string, contents: ModelContents): void {
       return [source.storedNames?.get(name) ?? name, stored]
     }),
   )
-  writeWeights(folder, entries, maxShardBytes)
+  writeWeights(folder, entries, maxShardBytes, write)
 }
 
 function addToGenerationConfig(folder: string, entries: Readonly<Record<string, unknown>>): void {
@@ -245,14 +246,19 @@ function storedAs(tensor: Tensor, dtype: Dtype): LazyTensor {
   return { dtype, shape: tensor.shape, load: () => tensor.detach().to(dtype) }
 }
 
-function writeWeights(folder: string, entries: readonly TensorEntry[], maxShardBytes: number): void {
+function writeWeights(
+  folder: string,
+  entries: readonly TensorEntry[],
+  maxShardBytes: number,
+  write: WriteTensors,
+): void {
   const shards = cutIntoShards(entries, maxShardBytes)
   const names = shards.map((_, i) =>
     shards.length === 1 ? singleFile : `model-${fiveDigits(i + 1)}-of-${fiveDigits(shards.length)}.safetensors`,
   )
   for (const [i, shard] of shards.entries()) {
     const tensors = shard.map((entry) => [entry.name, entry] as const)
-    writeSafetensors(join(folder, names[i]!), tensors, { format: 'pt' }) // transformers 4 refuses files without it
+    write(join(folder, names[i]!), tensors, { format: 'pt' }) // transformers 4 refuses files without it
   }
   if (shards.length === 1) return
   const weight_map = Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, names[i]!])))

@@ -19,6 +19,11 @@ export interface Addon {
   mapFile(path: string): unknown
   mappedBytes(mapping: unknown): ArrayBuffer
   mappedTensor(mapping: unknown, offset: number, shape: readonly number[], dtype: string): number
+  newWriting(): unknown
+  addToWriting(writing: unknown, path: string, header: Uint8Array, handles: readonly number[]): void
+  startWriting(writing: unknown): Promise<void>
+  writingLeft(writing: unknown): number
+  detachWriting(writing: unknown, copy: boolean): void
   setRequiresGrad(handle: number, on: boolean): void
   requiresGrad(handle: number): boolean
   grad(handle: number): number | null

@@ -262,28 +262,30 @@ function brief(value: unknown): string {
   return text.length > 80 ? `${text.slice(0, 80)}...` : text
 }
 
+type NamedTensors = Iterable<readonly [string, Tensor | LazyTensor]>
+/** Writes a safetensors file, now or in the background. */
+export type WriteTensors = (path: string, tensors: NamedTensors, metadata?: Record<string, string>) => void
+
 /**
  * Writes a safetensors file, whole or not at all. Dtypes are kept. Memory: live tensors are copied out one at a time, and a lazy one is made
  * when its turn comes and freed after it. Errors name the file and the tensor.
  */
-export function writeSafetensors(
-  path: string,
-  tensors: Iterable<readonly [string, Tensor | LazyTensor]>,
-  metadata: Record<string, string> = {},
-): void {
-  const entries = inFileOrder(describeTensors(path, tensors))
-  const header = encodedHeader(path, entries, metadata)
+export function writeSafetensors(path: string, tensors: NamedTensors, metadata: Record<string, string> = {}): void {
+  const { header, entries } = fileContents(path, tensors, metadata)
   writeFileAtomic(path, (file) => {
     writeAll(file, header)
     for (const entry of entries) naming(path, entry.name, () => writeAll(file, bytesOf(entry)))
   })
 }
 
+/** A file's first bytes, and the tensors that follow them. */
+export function fileContents(path: string, tensors: NamedTensors, metadata: Record<string, string>) {
+  const entries = inFileOrder(describeTensors(path, tensors))
+  return { header: encodedHeader(path, entries, metadata), entries }
+}
+
 /** The names, types and sizes of tensors to be written, without their data. Throws on a name that comes twice. */
-export function describeTensors(
-  path: string,
-  tensors: Iterable<readonly [string, Tensor | LazyTensor]>,
-): TensorEntry[] {
+export function describeTensors(path: string, tensors: NamedTensors): TensorEntry[] {
   const names = new Set<string>([metadataKey])
   return Array.from(tensors, ([name, source]) =>
     naming(path, name, () => {
@@ -322,15 +324,18 @@ function encodedHeader(path: string, entries: readonly TensorEntry[], metadata: 
 }
 
 function bytesOf(entry: TensorEntry): Uint8Array {
-  return scope(() => {
-    const tensor = entry.load()
-    const same = tensor.dtype === entry.dtype && brief(tensor.shape) === brief(entry.shape)
-    if (same) return tensor.toBytes()
-    throw new Error(`announced as ${entry.dtype}${brief(entry.shape)}, loaded as ${tensor.dtype}${brief(tensor.shape)}`)
-  })
+  return scope(() => loadAnnounced(entry).toBytes())
 }
 
-function naming<R>(path: string, name: string, work: () => R): R {
+/** The tensor of an entry. Throws where it is not what the entry says. */
+export function loadAnnounced(entry: TensorEntry): Tensor {
+  const tensor = entry.load()
+  if (tensor.dtype === entry.dtype && brief(tensor.shape) === brief(entry.shape)) return tensor
+  throw new Error(`announced as ${entry.dtype}${brief(entry.shape)}, loaded as ${tensor.dtype}${brief(tensor.shape)}`)
+}
+
+/** Says which file and tensor an error is about. */
+export function naming<R>(path: string, name: string, work: () => R): R {
   try {
     return work()
   } catch (error) {

@@ -14,8 +14,9 @@ import { openAdapterFolder, writeAdapterFiles } from '../model/adapters/folder.t
 import type { Decoder } from '../model/decoder.ts'
 import { type ModelFolder, openModelFolder, writeModelFiles } from '../model/folder.ts'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
+import { BackgroundFiles } from '../tensor/background-files.ts'
 import { op } from '../tensor/operators.ts'
-import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
+import { readSafetensors, type WriteTensors } from '../tensor/safetensors.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { AdamW } from './optimizer.ts'
@@ -31,7 +32,8 @@ export interface Checkpoint {
 
 /**
  * Writes checkpoints/step-000100/: the model in float32 as a Hugging Face folder, or the adapter as PEFT stores it, the optimiser's moments,
- * and the position. Then points `latest` to it and deletes all but the `keep` newest.
+ * and the position. Then points `latest` to it and deletes all but the `keep` newest. All is as it is when this is called, and tensors are written
+ * in the background: until the promise resolves, `files.detach()` must come before they are changed.
  */
 export async function writeCheckpoint(
   folder: string,
@@ -43,27 +45,31 @@ export async function writeCheckpoint(
     objectiveState,
     extra,
     keep,
+    files = new BackgroundFiles(),
   }: {
     source: ModelFolder
     decoder: Decoder
     optimizer: AdamW
     objectiveState?: ObjectiveState
     /** Writes what else there is to keep. */
-    extra?: (folder: string) => void
+    extra?: (folder: string, write: WriteTensors) => void
     keep: number
+    files?: BackgroundFiles
   },
 ): Promise<void> {
+  const { write } = files
   mkdirSync(folder, { recursive: true })
   const name = `step-${String(step).padStart(6, '0')}`
   await replaceDirectory(join(folder, name), (temporary) => {
-    if (decoder.adapter) writeAdapterFiles(temporary, { adapter: decoder.adapter })
-    else writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' })
-    writeSafetensors(join(temporary, 'optimizer.safetensors'), moments(optimizer))
-    extra?.(temporary)
+    if (decoder.adapter) writeAdapterFiles(temporary, { adapter: decoder.adapter }, write)
+    else writeModelFiles(temporary, { source, parameters: decoder.parameters, dtype: 'float32' }, write)
+    write(join(temporary, 'optimizer.safetensors'), moments(optimizer))
+    extra?.(temporary, write)
     writeFileSync(
       join(temporary, 'state.json'),
       JSON.stringify({ format, step, updates: optimizer.step, objective: objectiveState ?? {} }),
     )
+    return files.start()
   })
   pointLatest(folder, name)
   for (const old of listCheckpoints(folder).slice(0, -keep)) rmSync(old.folder, { recursive: true, force: true })

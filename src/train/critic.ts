@@ -6,7 +6,7 @@ import type { TokenTargets } from '../loss/objective.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { ValueHead } from '../model/value-head.ts'
 import { op } from '../tensor/operators.ts'
-import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
+import { readSafetensors, type WriteTensors, writeSafetensors } from '../tensor/safetensors.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
@@ -45,8 +45,8 @@ export class Critic {
   }
 
   /** Into a checkpoint's folder. */
-  write(folder: string): void {
-    writeSafetensors(
+  write(folder: string, write: WriteTensors): void {
+    write(
       join(folder, valueHeadFile),
       [...this.#stored()].flatMap(([prefix, tensors]) =>
         [...tensors].map(([name, tensor]): [string, Tensor] => [prefix + name, tensor]),

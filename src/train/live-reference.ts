@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { op } from '../tensor/operators.ts'
-import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
+import { readSafetensors, type WriteTensors } from '../tensor/safetensors.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
 import { logpsOf, sharingPrompts } from './reference.ts'
 import { type Batch, sequencesOf, type Trainer } from './step.ts'
@@ -73,8 +73,8 @@ export class LiveReference {
   }
 
   /** Keeps its weights in a checkpoint's folder, where they are not those that it started from. */
-  write(folder: string): void {
-    if (this.#sync.every !== undefined) writeSafetensors(join(folder, file), [...this.#decoder.trainable])
+  write(folder: string, write: WriteTensors): void {
+    if (this.#sync.every !== undefined) write(join(folder, file), [...this.#decoder.trainable])
   }
 
   /** Takes the weights of a checkpoint. */

@@ -31,6 +31,8 @@ export interface Trainer {
   gradientCheckpointing?: boolean
   /** Seed of the adapter's dropout; 0 where it is left out. */
   seed?: number
+  /** Called before weights are changed. */
+  beforeUpdate?: () => void
 }
 
 /** One global batch. Log-probabilities under the reference are empty where the objective needs none. */
@@ -110,6 +112,7 @@ export function trainStep(trainer: Trainer, batch: Batch, factor: number): StepR
     clearGradients(trainer)
     return { ...result, gradNorm, notFinite: notFiniteRows(trainer, batch) }
   }
+  trainer.beforeUpdate?.()
   trainer.optimizer.update(factor, gradNorm)
   trainer.critic?.update(factor)
   rememberStep(trainer, batch, result)

@@ -14,7 +14,7 @@ import { memoryUse } from '../tensor/engine.ts'
 import { alarmMemory, alarmsOf, type Observed, type SampledLengths } from './alarms.ts'
 import { batchOf } from './batches.ts'
 import { modelCard } from './card.ts'
-import { writeCheckpoint } from './checkpoint.ts'
+import { CheckpointWriter } from './checkpoint-writer.ts'
 import { evaluate, thresholdOf } from './evaluation.ts'
 import { type ResolvedTrainOptions, type TrainOptions, trainOptions } from './options.ts'
 import { withComputeWeights } from './passes.ts'
@@ -132,6 +132,7 @@ class Loop {
   /** The last steps, and the names of the alarms that were on after them. */
   #samples: { step: number; tokens: number }[] = []
   #history: (Observed & Pick<StepMetrics, 'alarms' | 'notApplied'>)[] = []
+  readonly #checkpoints: CheckpointWriter
 
   constructor(
     session: Session,
@@ -143,6 +144,8 @@ class Loop {
     this.#hooks = hooks
     this.#sampler = sampler
     this.#publish = publish
+    this.#checkpoints = new CheckpointWriter(session)
+    session.trainer.beforeUpdate = () => this.#checkpoints.detach()
   }
 
   async run(): Promise<Summary> {
@@ -157,16 +160,21 @@ class Loop {
         this.#hooks.signal?.throwIfAborted()
         this.#step(done)
         done++
-        await setImmediate() // lets Ctrl-C and other work through
+        await setImmediate() // lets Ctrl-C and other work through, such as the end of a checkpoint
+        this.#checkpoints.check()
         await this.#stopWhereNothingIsFinite(done)
         await this.#observe(done)
-        if (done % this.#session.options.checkpoint.every === 0 && done < data.plan.steps) await this.#checkpoint(done)
+        if (done % this.#session.options.checkpoint.every === 0 && done < data.plan.steps)
+          await this.#checkpoints.start(done)
       }
     } catch (error) {
-      if (error !== this.#hooks.signal?.reason || error === undefined) throw error
-      await this.#checkpoint(done)
-      return this.#summary(done, null)
+      const interrupted = error === this.#hooks.signal?.reason && error !== undefined
+      if (interrupted) await this.#checkpoints.write(done)
+      else await this.#checkpoints.finish().catch(() => {}) // the error that came first is the one to be told
+      if (interrupted) return this.#summary(done, null)
+      throw error
     }
+    await this.#checkpoints.finish()
     return this.#summary(done, await this.#save())
   }
 
@@ -180,6 +188,7 @@ class Loop {
     const drops = (trainer.decoder.adapter?.config.dropout ?? 0) > 0
     const own = trainer.objective.needs.reference && options.reference === undefined
     if (step === 0 && own && !drops && !result.notFinite) refuseMovedReference(result)
+    this.#checkpoints.detach() // a step that was not applied has not
     liveReference?.follow(trainer.decoder, step + 1)
     const seconds = (performance.now() - began) / 1000
     const metrics = this.#withAlarms(this.#metrics(step, result))
@@ -231,7 +240,7 @@ class Loop {
   async #stopWhereNothingIsFinite(done: number): Promise<void> {
     const last = this.#history.slice(-3)
     if (last.length < 3 || last.some(({ notApplied }) => !notApplied)) return
-    await this.#checkpoint(done)
+    await this.#checkpoints.write(done)
     const rows = [...new Set(last.flatMap(({ notApplied }) => notApplied!))]
     throw new NotFiniteError(
       `loss or gradient were not finite for three steps in a row, the last of them step ${done}: the run stops; a checkpoint of the weights ` +
@@ -316,17 +325,6 @@ class Loop {
       directory.append('samples', sample)
       this.#samples.push(sample)
     }
-  }
-
-  async #checkpoint(done: number): Promise<void> {
-    const { source, trainer, liveReference, directory, options } = this.#session
-    const extra = (folder: string) => {
-      liveReference?.write(folder)
-      trainer.critic?.write(folder)
-    }
-    const { decoder, optimizer, objectiveState } = trainer
-    const { keep } = options.checkpoint
-    await writeCheckpoint(directory.checkpoints, done, { source, decoder, optimizer, objectiveState, extra, keep })
   }
 
   async #save(): Promise<string> {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -36,8 +36,22 @@ function startArguments(output: string): string[] {
   return ['train', ...files, '--output', join(folder, output), ...flags.split(' ')]
 }
 
-/** Runs the command to its end, or kills it when its metrics have so many lines. */
-function prospect(args: string[], killWhen?: { output: string; lines: number }): Promise<number | null> {
+interface KillWhen {
+  output: string
+  /** When its metrics have so many lines. */
+  lines: number
+  /** When then also a checkpoint is being written. */
+  writing?: boolean
+}
+
+const checkpointsOf = (output: string) => {
+  const path = join(folder, output, 'checkpoints')
+  return existsSync(path) ? readdirSync(path) : []
+}
+const isBeingWritten = (name: string) => name.endsWith('.partial')
+
+/** Runs the command to its end, or kills it. */
+function prospect(args: string[], killWhen?: KillWhen): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [command, ...args], { stdio: ['ignore', 'ignore', 'pipe'] })
     let stderr = ''
@@ -45,10 +59,12 @@ function prospect(args: string[], killWhen?: { output: string; lines: number }):
       stderr += chunk
     })
     const metrics = killWhen && join(folder, killWhen.output, 'metrics.jsonl')
-    const watch = setInterval(() => {
-      if (metrics && existsSync(metrics) && readFileSync(metrics, 'utf8').split('\n').length > killWhen.lines)
-        child.kill('SIGKILL')
-    }, 5)
+    const due = () =>
+      metrics &&
+      existsSync(metrics) &&
+      readFileSync(metrics, 'utf8').split('\n').length > killWhen.lines &&
+      (!killWhen.writing || checkpointsOf(killWhen.output).some(isBeingWritten))
+    const watch = setInterval(() => due() && child.kill('SIGKILL'), killWhen?.writing ? 1 : 5)
     child.on('close', (code, signal) => {
       clearInterval(watch)
       if (code === 0 || signal === 'SIGKILL') resolve(code)
@@ -74,6 +90,44 @@ test('killed five times and resumed each time, a run writes the same bytes as an
       true,
     )
   }
+})
+
+test('killed while checkpoints are written, a run has the ones before and writes the same bytes', async () => {
+  const everyStep = (output: string) => {
+    const args = startArguments(output)
+    args[args.indexOf('--save-every') + 1] = '1'
+    return [...args, '--max-steps', '40', '--eval-split', '0', '--sample-prompts', '0']
+  }
+  await prospect(everyStep('whole-saving'))
+  const [output, resume] = ['killed-saving', ['train', '--resume', join(folder, 'killed-saving'), '--quiet']]
+  let halves = 0
+  for (const [i, lines] of [3, 9, 16, 24, 31].entries()) {
+    const killed = await prospect(i === 0 ? everyStep(output) : resume, { output, lines, writing: true })
+    expect(killed).toBeNull()
+    halves += Number(checkpointsOf(output).some(isBeingWritten))
+    expect(checkpointsOf(output).filter((name) => name.startsWith('step-')).length).toBeGreaterThan(0)
+  }
+  expect(halves).toBeGreaterThan(0) // some were killed between the first byte and the rename
+  await prospect(resume)
+  expect(checkpointsOf(output).filter(isBeingWritten)).toEqual([])
+  for (const file of ['metrics.jsonl', 'model/model.safetensors'])
+    expect(readFileSync(join(folder, output, file)).equals(readFileSync(join(folder, 'whole-saving', file)))).toBe(true)
+})
+
+test('a checkpoint that cannot be written ends the run with its reason, and the run goes on from the one before', async () => {
+  const args = [...startArguments('full'), '--max-steps', '20', '--eval-split', '0', '--sample-prompts', '0']
+  args[args.indexOf('--save-every') + 1] = '5'
+  await prospect(args, { output: 'full', lines: 7 })
+  const before = readFileSync(join(folder, 'full/checkpoints/latest/state.json'), 'utf8')
+  // No file may have more than 160 kB, as if the disk were full: the model's weights fit, the optimiser's moments do not.
+  const limited = ['-c', 'ulimit -f 160; exec "$@"', 'bash', process.execPath, command, 'train', '--resume']
+  const { status, stderr } = spawnSync('bash', [...limited, join(folder, 'full'), '--quiet'], { encoding: 'utf8' })
+  expect(status).toBe(1)
+  expect(stderr).toMatch(/optimizer\.safetensors: File too large/)
+  expect(readFileSync(join(folder, 'full/checkpoints/latest/state.json'), 'utf8')).toBe(before)
+  expect(checkpointsOf('full').filter(isBeingWritten)).toEqual([])
+  await prospect(['train', '--resume', join(folder, 'full'), '--quiet'])
+  expect(existsSync(join(folder, 'full/model/model.safetensors'))).toBe(true)
 })
 
 interface PassLine {

@@ -7,7 +7,7 @@ import type { Example } from '../../src/data/types.ts'
 import { train } from '../../src/index.ts'
 import { openModelFolder } from '../../src/model/folder.ts'
 import { loadDecoder } from '../../src/model/load.ts'
-import { readSafetensors } from '../../src/tensor/safetensors.ts'
+import { readSafetensors, writeSafetensors } from '../../src/tensor/safetensors.ts'
 import { liveTensors, scope } from '../../src/tensor/scope.ts'
 import { LiveReference } from '../../src/train/live-reference.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
@@ -183,7 +183,7 @@ describe('a reference in memory', () => {
       true,
       false,
     ])
-    reference.write(folder)
+    reference.write(folder, writeSafetensors)
     const moved = readSafetensors(path('reference.safetensors')).tensors
     const start = openModelFolder(golden('kto/reference')).tensors
     const name = 'model.layers.0.mlp.up_proj.weight'

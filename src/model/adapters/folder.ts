@@ -3,7 +3,7 @@ import { copyFileSync, createReadStream, existsSync, readFileSync, writeFileSync
 import { isAbsolute, join, resolve } from 'node:path'
 import { replaceDirectory } from '../../tensor/atomic.ts'
 import { op } from '../../tensor/operators.ts'
-import { readSafetensors, type TensorEntry, writeSafetensors } from '../../tensor/safetensors.ts'
+import { readSafetensors, type TensorEntry, type WriteTensors, writeSafetensors } from '../../tensor/safetensors.ts'
 import { noGrad, outsideScopes, scope } from '../../tensor/scope.ts'
 import type { Device } from '../../tensor/tensor.ts'
 import type { Parameters } from '../layers.ts'
@@ -136,8 +136,12 @@ export async function saveAdapterFolder(path: string, contents: AdapterContents)
   await replaceDirectory(path, (temporary) => writeAdapterFiles(temporary, contents))
 }
 
-/** Writes an adapter's files into a folder that exists. */
-export function writeAdapterFiles(folder: string, contents: AdapterContents): void {
+/** Writes an adapter's files into a folder that exists, its weights by `write`. */
+export function writeAdapterFiles(
+  folder: string,
+  contents: AdapterContents,
+  write: WriteTensors = writeSafetensors,
+): void {
   const { adapter, rawConfig, companions, card, chatTemplate } = contents
   for (const name of companions?.names ?? []) copyFileSync(join(companions!.path, name), join(folder, name))
   const json = { ...rawConfig, ...adapterConfigJson(adapter.config) }
@@ -145,7 +149,7 @@ export function writeAdapterFiles(folder: string, contents: AdapterContents): vo
   if (chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), chatTemplate)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const tensors = [...adapter.parameters].map(([name, tensor]) => [storedName(name, adapter), tensor] as const)
-  writeSafetensors(join(folder, weightsFile), tensors, { format: 'pt' })
+  write(join(folder, weightsFile), tensors, { format: 'pt' })
 }
 
 /** SHA-256 over configuration and weights: equal where the adapter computes the same. */

@@ -1,0 +1,130 @@
+#include "writer.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace prospect {
+namespace {
+
+constexpr size_t kPiece = size_t{8} << 20;
+
+std::runtime_error fileError(const std::string& path) { return std::runtime_error(path + ": " + std::strerror(errno)); }
+
+class NewFile {
+ public:
+  explicit NewFile(const std::string& path) : path_(path), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) {
+    if (fd_ < 0) throw fileError(path);
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+  ~NewFile() { ::close(fd_); }
+
+  void write(const char* data, size_t bytes) const {
+    while (bytes > 0) {
+      const auto written = ::write(fd_, data, bytes);
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) throw fileError(path_);
+      data += written;
+      bytes -= static_cast<size_t>(written);
+    }
+  }
+  void sync() const {
+    if (::fsync(fd_) != 0) throw fileError(path_);
+  }
+
+ private:
+  const std::string& path_;
+  int fd_;
+};
+
+}  // namespace
+
+void FileWriter::add(std::string path, std::string header, const std::vector<at::Tensor>& tensors) {
+  File file{std::move(path), std::move(header), {}};
+  for (const auto& tensor : tensors) file.tensors.push_back(tensor.detach().cpu().contiguous());
+  files_.push_back(std::move(file));
+}
+
+void FileWriter::run() {
+  const auto end = [this] {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (auto& file : files_) file.tensors.clear();
+    busy_ = false;
+    ended_ = true;
+    changed_.notify_all();
+  };
+  try {
+    for (auto& file : files_) write(file);
+  } catch (...) {
+    end();
+    throw;
+  }
+  end();
+}
+
+void FileWriter::write(File& file) {
+  const NewFile target(file.path);
+  target.write(file.header.data(), file.header.size());
+  for (auto& slot : file.tensors) {
+    size_t bytes = 0;
+    for (size_t at = 0;; at += kPiece) {
+      at::Tensor tensor;  // the slot's by turns: it may become a copy between two pieces
+      {
+        std::lock_guard<std::mutex> guard(mutex_);
+        bytes = slot.nbytes();
+        if (at >= bytes) {
+          slot = at::Tensor();
+          break;
+        }
+        tensor = slot;
+        busy_ = true;
+      }
+      target.write(static_cast<const char*>(tensor.data_ptr()) + at, std::min(kPiece, bytes - at));
+      tensor = at::Tensor();
+      std::lock_guard<std::mutex> guard(mutex_);
+      busy_ = false;
+      changed_.notify_all();
+    }
+    changed_.notify_all();
+  }
+  target.sync();
+}
+
+size_t FileWriter::left() {
+  std::lock_guard<std::mutex> guard(mutex_);
+  size_t bytes = 0;
+  if (detached_) return 0;
+  for (const auto& file : files_)
+    for (const auto& tensor : file.tensors)
+      if (tensor.defined()) bytes += tensor.nbytes();
+  return bytes;
+}
+
+void FileWriter::detach(bool copy) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (detached_) return;
+  const auto allWritten = [this] {
+    return std::all_of(files_.begin(), files_.end(), [](const File& file) {
+      return std::none_of(file.tensors.begin(), file.tensors.end(), [](const at::Tensor& tensor) { return tensor.defined(); });
+    });
+  };
+  if (!copy) return changed_.wait(lock, [&] { return ended_ || allWritten(); });
+  // run() empties the list of tensors where it fails, so each is looked at under the lock.
+  for (auto& file : files_) {
+    for (size_t i = 0; i < file.tensors.size(); i++) {
+      if (file.tensors[i].defined()) file.tensors[i] = file.tensors[i].clone();
+      lock.unlock();  // the writer goes on between two copies
+      lock.lock();
+    }
+  }
+  detached_ = true;
+  changed_.wait(lock, [this] { return ended_ || !busy_; });  // a piece that is read from the tensor itself
+}
+
+}  // namespace prospect

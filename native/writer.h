@@ -1,0 +1,43 @@
+// Files of tensors written by another thread while this one computes with the same tensors, and may soon change them.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace prospect {
+
+/**
+ * Holds tensors as they are now. What is not yet written when they are about to change is copied by detach(): a snapshot costs memory only for
+ * what the disk has not taken by then.
+ */
+class FileWriter {
+ public:
+  /// A file that does not exist yet: its first bytes, then the tensors' elements in row-major order. Before run().
+  void add(std::string path, std::string header, const std::vector<at::Tensor>& tensors);
+  /// Writes and syncs all files; for one thread of its own. Throws std::runtime_error naming the file.
+  void run();
+  /// Bytes of tensors that are neither written nor copied yet.
+  size_t left();
+  /// After it the tensors may be changed: copies what is left, or waits until that is written.
+  void detach(bool copy);
+
+ private:
+  struct File {
+    std::string path, header;
+    std::vector<at::Tensor> tensors;  // undefined once they are written
+  };
+  void write(File& file);
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<File> files_;
+  bool busy_ = false;      // a piece is being read, outside of the lock
+  bool detached_ = false;  // what is left are copies
+  bool ended_ = false;
+};
+
+}  // namespace prospect
