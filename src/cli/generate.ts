@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, truncateSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { closeSync, existsSync, openSync, truncateSync, writeSync } from 'node:fs'
 import type { Command } from 'commander'
 import colors from 'picocolors'
 import { generateOptions, type Reply } from '../infer/options.ts'
+import { attempt, readTextFile } from '../options/files.ts'
+import { OptionError } from '../options/validate.ts'
 import { Interrupted } from './errors.ts'
 import { addFlags, resolveOptions } from './flags.ts'
 import { listenForInterrupts } from './interrupt.ts'
@@ -23,10 +24,12 @@ export function configure(command: Command): void {
       progress.log('interrupted: stopping; press Ctrl-C again to exit at once'),
     )
     const printed = options.output === undefined
-    const skip = options.resume ? keptReplies(options.output!) : 0
+    const kept = options.resume ? keptReplies(options.output!) : []
     try {
-      const replies = generate(options, { progress, signal: interrupts.signal, skip, printed })
-      await (options.output === undefined ? printReplies(replies) : writeReplies(replies, options.output, skip > 0))
+      const replies = generate(options, { progress, signal: interrupts.signal, kept, printed })
+      await (options.output === undefined
+        ? printReplies(replies)
+        : writeReplies(replies, options.output, options.resume))
     } catch (error) {
       if (!interrupts.signal.aborted) throw error
       const fix = options.output === undefined ? '' : '; the same command with --resume goes on'
@@ -37,13 +40,24 @@ export function configure(command: Command): void {
   })
 }
 
-/** How many replies a file holds; a line cut off by a kill is taken away. */
-export function keptReplies(path: string): number {
-  if (!existsSync(path)) return 0
-  const text = readFileSync(path, 'utf8')
+/** The replies that a file holds; a line cut off by a kill is taken away. */
+export function keptReplies(path: string): Reply[] {
+  if (!existsSync(path)) return []
+  const text = readTextFile('--output', path)
   const whole = text.slice(0, text.lastIndexOf('\n') + 1)
   if (whole !== text) truncateSync(path, Buffer.byteLength(whole))
-  return whole.split('\n').length - 1
+  return whole
+    .split('\n')
+    .slice(0, -1)
+    .map((line, i) => {
+      try {
+        return JSON.parse(line) as Reply
+      } catch (error) {
+        throw new OptionError(
+          `--resume: ${path}:${i + 1} is no reply (${(error as Error).message}); name another --output`,
+        )
+      }
+    })
 }
 
 export async function printReplies(replies: AsyncIterable<Reply>): Promise<void> {
@@ -54,12 +68,16 @@ export async function printReplies(replies: AsyncIterable<Reply>): Promise<void>
   }
 }
 
-/** A row a reply, as it comes: what was answered before an interruption stays. */
+/** A row a reply, as it comes: what was answered before an interruption stays. A file that is there is replaced when the first reply has come. */
 export async function writeReplies(replies: AsyncIterable<Reply>, path: string, append = false): Promise<void> {
-  const file = await open(path, append ? 'a' : 'w')
+  attempt('--output', path, () => closeSync(openSync(path, 'a')))
+  let file: number | null = null
   try {
-    for await (const reply of replies) await file.write(`${JSON.stringify(reply)}\n`)
+    for await (const reply of replies) {
+      file ??= openSync(path, append ? 'a' : 'w')
+      writeSync(file, `${JSON.stringify(reply)}\n`)
+    }
   } finally {
-    await file.close()
+    if (file !== null) closeSync(file)
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { readTextFile } from '../options/files.ts'
 import { ChatTemplates, readTemplates, type TemplateOptions } from './chat-template.ts'
 import { createCore, plainEncoder, type TokenizerCore } from './tokenizer-core.ts'
 import type { Message } from './types.ts'
@@ -138,11 +139,7 @@ function tokenTexts(config: Json): Record<string, string> {
 }
 
 function givenTemplate(file: string): Map<string, string> {
-  try {
-    return new Map([['default', readFileSync(file, 'utf8')]])
-  } catch (error) {
-    throw new Error(`--chat-template ${file}: ${(error as Error).message}`)
-  }
+  return new Map([['default', readTextFile('--chat-template', file)]])
 }
 
 /** The keys of both files; the second one's where both have them. */

@@ -22,9 +22,15 @@ Which of the two responses is more helpful, harmless, and concise? Answer with "
 /** Tries to get an answer that names a response; then the judgement counts for neither. */
 const attemptsAtSense = 3
 
-export function endpointJudge(endpoint: Pick<Endpoint, 'chat'>, model: string, template = defaultJudgePrompt): Judge {
+/** `named`: how errors name the template. */
+export function endpointJudge(
+  endpoint: Pick<Endpoint, 'chat'>,
+  model: string,
+  template = defaultJudgePrompt,
+  named = "the judge's prompt",
+): Judge {
   for (const field of ['{prompt}', '{first}', '{second}']) {
-    if (!template.includes(field)) throw new Error(`the judge's prompt has no ${field}: the judge would not see it`)
+    if (!template.includes(field)) throw new Error(`${named} has no ${field}: the judge would not see it`)
   }
   const asked = createHash('sha256').update(template).digest('hex').slice(0, 8)
   return {

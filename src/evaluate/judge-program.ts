@@ -1,10 +1,11 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, extname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
+import { attempt } from '../options/files.ts'
 import { type Judge, scoringJudge } from './judge.ts'
 
 const modules = new Set(['.ts', '.mts', '.js', '.mjs'])
@@ -14,8 +15,8 @@ const modules = new Set(['.ts', '.mts', '.js', '.mjs'])
  * objects with an `id` as lines and writes `{"id", "score"}` lines, in any order. Higher is better.
  */
 export async function programJudge(path: string): Promise<Judge> {
-  if (!existsSync(path)) throw new Error(`--judge ${path}: no such file`)
-  const name = `${basename(path)}/${createHash('sha256').update(readFileSync(path)).digest('hex').slice(0, 8)}`
+  const program = attempt('--judge', path, () => readFileSync(path))
+  const name = `${basename(path)}/${createHash('sha256').update(program).digest('hex').slice(0, 8)}`
   return modules.has(extname(path)) ? moduleJudge(path, name) : commandJudge(path, name)
 }
 

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { DataError } from '../data/read.ts'
+import { readTextFile } from '../options/files.ts'
 import { type Proportion, wilson } from './interval.ts'
 import type { Judgement } from './judgement.ts'
 import { signTest } from './sign-test.ts'
@@ -30,7 +30,7 @@ type Counts = Pick<MadeResult, 'name' | 'judge' | 'wins' | 'ties' | 'losses' | '
  * model: `{"total", "exp_name", "judge", "candidate": {"name", "wins"}, "baseline": {"name", "wins"}}`.
  */
 export function judgementsMade(file: string): MadeResult[] {
-  const lines = readFileSync(file, 'utf8').split('\n')
+  const lines = readTextFile('--judgements', file).split('\n')
   const counted: Counts[] = []
   const own = new Map<string, Counts>()
   for (const [i, line] of lines.entries()) {

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import { DataError } from '../data/read.ts'
 import type { FeedbackRow, Message } from '../data/types.ts'
+import { readTextFile } from '../options/files.ts'
 import type { Matchup } from './judgement.ts'
 
 /** A reply to a prompt, or what the data hold in its place. */
@@ -16,8 +16,8 @@ export interface Replied {
  * Replies in a file: JSONL of `{prompt, completion}` (also `messages`, `chosen`; `answer` is what `exact` compares with), or the JSON that HALOs samples to,
  * `{"samples": [{prompt, policy, chosen}]}`, of which a candidate is `policy` and a baseline `chosen`.
  */
-export function readReplies(file: string, role: 'candidate' | 'baseline'): Replied[] {
-  const text = readFileSync(file, 'utf8').replace(/^\uFEFF/, '')
+export function readReplies(file: string, role: 'candidate' | 'baseline', option = `--${role}`): Replied[] {
+  const text = readTextFile(option, file)
   const samples = halosSamples(text)
   if (samples) return samples.map((row, i) => repliedOf(row, role, { file, line: i + 1 }))
   const lines = text.split('\n').flatMap((line, i) => (line.trim() === '' ? [] : [{ line, number: i + 1 }]))

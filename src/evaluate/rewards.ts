@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { makePlan } from '../data/plan.ts'
@@ -13,6 +13,7 @@ import { isAdapterFolder } from '../model/adapters/folder.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
 import { ResidentModel } from '../model/resident.ts'
+import { makeFolder } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
@@ -32,6 +33,7 @@ interface Hooks {
 
 /** Scores judged rows under a trained model and its reference; writes rewards.json and rows.jsonl. */
 export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Hooks = {}): Promise<RewardReport> {
+  makeFolder('--output', options.output) // before hours of work
   setThreads(options.threads ?? null)
   const { beta, base, ...named } = modelsOf(options)
   const model = await opened(named.model, hooks, { base, adapter: options.adapter })
@@ -71,7 +73,6 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
     ownLogRatios: ratios.slice(own),
     listed: options.list,
   })
-  mkdirSync(output, { recursive: true })
   writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
   const lines = scored.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
   writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))

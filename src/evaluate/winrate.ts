@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
-import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { localModel } from '../hub/inputs.ts'
 import { Endpoint } from '../infer/endpoint.ts'
 import { type GenerateHooks, generate } from '../infer/generate.ts'
 import { generateOptions } from '../infer/options.ts'
 import { ResidentModel } from '../model/resident.ts'
+import { makeFolder, readTextFile } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import type { Progress } from '../train/run.ts'
@@ -47,7 +48,7 @@ export async function evaluateWinRate(options: ResolvedWinRateOptions, hooks: Ho
     throw new OptionError(
       '--baseline: required but not given: name a model or a file of replies, or give --prompts whose rows have completions',
     )
-  mkdirSync(output, { recursive: true })
+  makeFolder('--output', output)
   const { ours, theirs } = await bothReplies(options, hooks)
   const pairs = matchups(ours.slice(0, options.maxPrompts), theirs)
   const judge = await openJudge(options, hooks)
@@ -110,7 +111,7 @@ async function repliesOf(
   const model = await localModel(path, hooks) // throws where it is no folder and nothing on the hub
   if (options.prompts === undefined)
     throw new OptionError(`--prompts: required but not given: ${path} is a model, which needs prompts to answer`)
-  const all = readReplies(options.prompts, 'baseline').slice(0, options.maxPrompts)
+  const all = readReplies(options.prompts, 'baseline', '--prompts').slice(0, options.maxPrompts)
   const { maxTokens, temperature, topP, seed } = options
   const file = join(
     options.output,
@@ -154,5 +155,11 @@ async function openJudge(
   if (judge === 'exact') return exactJudge()
   if (!/^https?:\/\//.test(judge)) return programJudge(judge)
   const endpoint = new Endpoint({ url: judge, model: judgeModel, attempts, timeoutSeconds: timeout, signal })
-  return endpointJudge(endpoint, judgeModel, judgePrompt === undefined ? undefined : readFileSync(judgePrompt, 'utf8'))
+  if (judgePrompt === undefined) return endpointJudge(endpoint, judgeModel)
+  return endpointJudge(
+    endpoint,
+    judgeModel,
+    readTextFile('--judge-prompt', judgePrompt),
+    `--judge-prompt ${judgePrompt}`,
+  )
 }

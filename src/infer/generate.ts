@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { encodePrompt } from '../data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Message } from '../data/types.ts'
@@ -6,6 +7,7 @@ import type { Quantization } from '../model/frozen.ts'
 import { loadSource } from '../model/load.ts'
 import { type ModelSource, openSource, tokenizerFolder } from '../model/open.ts'
 import type { ResidentModel } from '../model/resident.ts'
+import { OptionError } from '../options/validate.ts'
 import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
@@ -19,6 +21,8 @@ export interface GenerateHooks {
   signal?: AbortSignal
   /** Prompts at the beginning that are answered already. The others get what they would have got among all. */
   skip?: number
+  /** The same, by the replies, which must be to these prompts. */
+  kept?: readonly Pick<Reply, 'prompt'>[]
   /** The caller prints the replies as they come: no bar counts them. */
   printed?: boolean
   /** Where models stay in memory from one call to the next: one whose adapter is put on or taken off is not read again. */
@@ -27,15 +31,16 @@ export interface GenerateHooks {
 
 /** Answers the prompts with the model of a folder, or by an endpoint, and yields the replies in the order of the prompts. */
 export async function* generate(options: ResolvedGenerateOptions, hooks: GenerateHooks = {}): AsyncGenerator<Reply> {
-  const { progress, skip = 0, printed = false } = hooks
+  const { progress, kept = [], skip = kept.length, printed = false } = hooks
   const all = options.prompts === undefined ? givenPrompts(options.prompt ?? []) : readPrompts(options.prompts)
+  checkKept(kept, all, options)
   const named = all.slice(skip)
   const piece = printed ? undefined : progress?.start(all.length, 'replies', skip)
   const began = performance.now()
   let [answered, tokens] = [skip, 0]
   try {
     const replies = options.sampler === undefined ? answeredHere : (await import('./remote.ts')).remoteReplies
-    for await (const reply of replies(named, options, hooks)) {
+    for await (const reply of replies(named, options, { ...hooks, skip })) {
       tokens += reply.tokens
       piece?.update(++answered, { 'tokens/s': Math.round(tokens / ((performance.now() - began) / 1000)) })
       yield reply
@@ -43,6 +48,18 @@ export async function* generate(options: ResolvedGenerateOptions, hooks: Generat
   } finally {
     piece?.stop()
   }
+}
+
+function checkKept(
+  kept: readonly Pick<Reply, 'prompt'>[],
+  all: readonly NamedPrompt[],
+  { output }: ResolvedGenerateOptions,
+): void {
+  const other = kept.findIndex(({ prompt }, i) => !isDeepStrictEqual(prompt, all[i]?.prompt))
+  if (other !== -1)
+    throw new OptionError(
+      `--resume: ${output}:${other + 1} answers another prompt than number ${other + 1} of those given: name another --output`,
+    )
 }
 
 /** Replies of the model in a folder. */

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { DataError } from '../data/read.ts'
 import { rowsOf } from '../data/shapes.ts'
 import type { FeedbackRow, Message } from '../data/types.ts'
+import { readTextFile } from '../options/files.ts'
 
 /** A prompt and how errors name it. */
 export interface NamedPrompt {
@@ -17,7 +17,7 @@ export interface NamedPrompt {
  */
 export function readPrompts(file: string): NamedPrompt[] {
   const prompts: NamedPrompt[] = []
-  for (const [i, text] of readText(file).split('\n').entries()) {
+  for (const [i, text] of readTextFile('--prompts', file).split('\n').entries()) {
     if (text.trim() === '') continue
     const line = i + 1
     try {
@@ -29,15 +29,6 @@ export function readPrompts(file: string): NamedPrompt[] {
   }
   if (prompts.length === 0) throw new Error(`${file}: no prompts; the file is empty`)
   return prompts
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').replace(/^\uFEFF/, '') // a byte order mark
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new Error(code === 'ENOENT' ? `${file}: no such file` : `${file}: ${message}`)
-  }
 }
 
 /** The prompt of a row, seen as a row of feedback: with a reply where it has none yet. */

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { isAlias, isMap, isScalar, LineCounter, type ParsedNode, parseDocument, stringify, type YAMLMap } from 'yaml'
 import { z } from 'zod'
+import { readTextFile } from './files.ts'
 import { unwrap } from './option.ts'
 import { type Locate, OptionError } from './validate.ts'
 
@@ -13,9 +13,9 @@ export interface ConfigFile {
   has(path: readonly string[]): boolean
 }
 
-/** Options of a YAML file. Keys may also be written in snake_case, as the peers have them; an empty value or null means the default. */
-export function readConfig(file: string, table: z.ZodObject): ConfigFile {
-  const reader = new Reader(file, readText(file))
+/** Options of a YAML file, which `option` names. Keys may also be written in snake_case, as the peers have them; an empty value or null means the default. */
+export function readConfig(file: string, table: z.ZodObject, option = '--config'): ConfigFile {
+  const reader = new Reader(file, readTextFile(option, file))
   const values = reader.values(table)
   const key = (path: readonly string[]) => path.join('.')
   const lineOf = (path: readonly string[]) => reader.lines.get(key(path))
@@ -29,14 +29,6 @@ export function readConfig(file: string, table: z.ZodObject): ConfigFile {
 /** A configuration as the text of a YAML file. Options without a value are left out. */
 export function configYaml(values: object): string {
   return stringify(values)
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    throw new OptionError(`the configuration file ${file} cannot be read: ${(error as Error).message}`)
-  }
 }
 
 class Reader {

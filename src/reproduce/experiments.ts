@@ -48,6 +48,8 @@ const methods: Record<string, LossOptions> = {
 }
 
 const rates = [0.3, 1, 3, 10, 30]
+/** Lower ones: a model that is good already has more to lose. */
+const ratesAfterSft = [0.03, 0.1, 0.3, 1, 3]
 const withoutSft = Object.entries(methods).slice(1)
 const shares = [1, 0.5, 0.25, 0.1, 0.05, 0.01]
 const wrong = [0, 0.1, 0.2, 0.3, 0.4]
@@ -86,7 +88,8 @@ const against = (names: readonly string[]) => names.map((name) => [`KTO, ${name}
 
 /** A method at each of the learning rates. */
 function tuning(method: string, start: Arm['start'], loss: LossOptions): Arm[] {
-  return rates.map((rate) => ({ name: `${method}, ${rate} x`, start, loss, rate, at: { line: method, x: rate } }))
+  const tried = start === 'base' ? rates : ratesAfterSft
+  return tried.map((rate) => ({ name: `${method}, ${rate} x`, start, loss, rate, at: { line: method, x: rate } }))
 }
 
 const validationNote = 'On questions and feedback of a validation part, which no other experiment sees.'

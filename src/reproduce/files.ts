@@ -58,7 +58,7 @@ export class Files implements World {
       ...(tools && { tools }),
     }))
     this.#cells = new Cells(output, hooks)
-    const config = training === undefined ? null : readConfig(training, trainOptions)
+    const config = training === undefined ? null : readConfig(training, trainOptions, '--training')
     this.#given = (config?.values ?? {}) as Partial<TrainOptions>
     this.#training = validate(trainOptions, { ...this.#given, model: models[0], data: options.data }, config?.locate)
     this.sizes = options.model.map((model) => basename(resolve(model)))

@@ -1,6 +1,6 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Interval, meanInterval } from '../evaluate/interval.ts'
+import { makeFolder } from '../options/files.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { setThreads } from '../tensor/engine.ts'
 import type { Hooks } from './cells.ts'
@@ -48,7 +48,7 @@ export async function reproduce(options: ResolvedReproduceOptions, hooks: Hooks)
   setThreads(options.threads ?? null)
   const { output } = options
   const seeds = Array.from({ length: options.seeds ?? (options.quick ? 1 : 5) }, (_, seed) => seed)
-  mkdirSync(output, { recursive: true })
+  makeFolder('--output', output)
   const world = await worldOf(options, hooks)
   const names = options.experiment === 'all' ? experimentNames : [options.experiment]
   const chosen = names

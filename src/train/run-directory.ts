@@ -68,7 +68,7 @@ export class RunDirectory {
   /** The options that the run was started with. */
   readOptions(): ResolvedTrainOptions {
     if (!existsSync(this.configFile)) {
-      throw new OptionError(`resume: ${this.path} is no run directory: it has no config.yaml`)
+      throw new OptionError(`${this.path} is no run directory: it has no config.yaml; give one as in runs/<name>`)
     }
     const config = readConfig(this.configFile, trainOptions)
     return validate(trainOptions, config.values, config.locate)

@@ -81,7 +81,7 @@ test('only some methods: their arms and the differences between them; one that n
   expect(results[0]!.arms.map(({ name }) => name)).toEqual(['KTO', 'no reference', 'KTO, 10 x rate'])
   expect(results[0]!.differences).toEqual([]) // one seed, and no points of single questions
   const { results: tuning } = await run('learning-rates-after-sft', { only: ['SFT+KTO'], seeds: 1 })
-  expect(tuning[0]!.arms.map(({ name }) => name)).toEqual([0.3, 1, 3, 10, 30].map((rate) => `SFT+KTO, ${rate} x`))
+  expect(tuning[0]!.arms.map(({ name }) => name)).toEqual([0.03, 0.1, 0.3, 1, 3].map((rate) => `SFT+KTO, ${rate} x`))
   await expect(run('noise', { only: ['PPO'] })).rejects.toThrow('--only PPO: noise has no such method; it has KTO, DPO')
 })
 

@@ -14,7 +14,8 @@ import { pictures } from './pictures.ts'
 /** Writes report.html into a run directory, from what is in it and nothing else: of a live run, a dead one, or one copied from another machine. */
 export async function writeReport(path: string): Promise<string> {
   const directory = new RunDirectory(path)
-  if (!existsSync(directory.configFile)) throw new OptionError(`${path} is no run directory: it has no config.yaml`)
+  if (!existsSync(directory.configFile))
+    throw new OptionError(`${path} is no run directory: it has no config.yaml; give one as in runs/<name>`)
   const file = join(path, 'report.html')
   const run = readRun(directory)
   writeFileAtomic(file, page(run, await pictures(run)))
