@@ -87,7 +87,7 @@ export async function panelSvgs(
         return value == null || !Number.isFinite(value) ? [] : [{ step: evaluation.step, value, line: 'held out' }]
       })
       const layer = dots.length === 0 ? panel.layer : [...panel.layer, heldOutDots(dots)]
-      return { title, svg: await svgOf({ ...panel, width: 320, height: 190, background: 'transparent', layer }) }
+      return { title, svg: await svgOf({ ...panel, background: 'transparent', layer }) }
     }),
   )
 }

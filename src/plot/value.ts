@@ -123,14 +123,16 @@ export interface RowValues {
 export async function rowValuesSvg({ curves, deciles }: RowValues): Promise<string> {
   const flat = (all: RowValues['curves']) =>
     all.flatMap(({ name, points }) => points.map((point) => ({ name, ...point })))
+  // Larger than elsewhere: a phone shows the image smaller than it is.
+  const axis = { labelFontSize: 12, titleFontSize: 12 }
   const encoding = {
-    x: { field: 'z', type: 'quantitative', title: 'log pi(y|x) - log pi_ref(y|x) - z0, in nats' },
-    y: { field: 'value', type: 'quantitative', title: 'worth' },
-    color: { field: 'name', type: 'nominal', sort: null, title: null },
+    x: { field: 'z', type: 'quantitative', title: 'log pi(y|x) - log pi_ref(y|x) - z0, in nats', axis },
+    y: { field: 'value', type: 'quantitative', title: 'worth', axis },
+    color: { field: 'name', type: 'nominal', sort: null, title: null, legend: { labelFontSize: 12 } },
   } as const
   return await svgOf({
-    width: 340,
-    height: 200,
+    width: 300,
+    height: 190,
     background: 'transparent',
     layer: [
       { data: { values: [{}] }, mark: { type: 'rule', color: '#888888' }, encoding: { x: { datum: 0 } } },

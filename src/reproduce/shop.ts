@@ -34,8 +34,8 @@ export interface ShopSize {
 const learningRate = 1e-4
 /** The best of `prospect reproduce learning-rates`, and of `learning-rates-after-sft`, by validation. */
 const tuned: Record<Arm['start'], Partial<Record<ObjectiveName, number>>> = {
-  base: { sft: 10, csft: 10, slic: 3 },
-  sft: { csft: 10, slic: 3 },
+  base: { sft: 10, csft: 10, slic: 3, ppo: 3 },
+  sft: { csft: 0.1, dpo: 0.03, slic: 3, ppo: 0.03, kto: 0.03 },
 }
 
 /** What objectives need here. Control texts are of the shop's vocabulary, and stand where no prompt or reply has them. */

@@ -148,6 +148,10 @@ describe.skipIf(!browserPath)('in a browser, offline', () => {
         "Math.min(...[...document.querySelectorAll('p,td,th,pre')].map((e) => parseFloat(getComputedStyle(e).fontSize)))",
       )
       expect(smallest).toBeGreaterThanOrEqual(12)
+      const inCharts = await page.evaluate(
+        "Math.min(...[...document.querySelectorAll('svg text')].map((e) => e.getBoundingClientRect().height))",
+      )
+      expect(inCharts).toBeGreaterThanOrEqual(11) // the height of a line: of the font itself 9 to 10
       if (process.env.PROSPECT_SCREENSHOTS)
         await page.screenshot({ path: join(process.env.PROSPECT_SCREENSHOTS, `report-${name}.png`), fullPage: true })
       await page.close()

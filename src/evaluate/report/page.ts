@@ -91,7 +91,7 @@ function heldOut(run: RunFiles): string {
     row('mean reward, thumbs up', ({ rewards }) => rewards?.chosen),
     row('mean reward, thumbs down', ({ rewards }) => rewards?.rejected),
     row('margin', ({ rewards }) => rewards?.margin),
-    row('rewards on their side of z0', ({ rewards }) => rewards?.accuracy),
+    row('rewards on their side of z0', ({ rewards }) => (begun(rewards) ? rewards?.accuracy : null)),
     row('area under the ROC curve', ({ areaUnderCurve }) => areaUnderCurve),
   ].filter(([, first, second]) => first !== '-' || second !== '-')
   const all = run.facts?.heldOut.of ?? last.rows
@@ -102,9 +102,17 @@ function heldOut(run: RunFiles): string {
   )
 }
 
+const curvesNote =
+  '<p class="note">Thin lines: single steps; thick ones: means of the steps around; dots: held-out rows.</p>'
+
+/** Before the first step all rewards are 0, on no side. */
+function begun(rewards: Evaluation['rewards']): boolean {
+  return rewards?.chosen !== 0 || rewards.rejected !== 0
+}
+
 function curves({ curves: drawn }: Pictures): string {
   const figures = drawn.map((picture, i) => figure(picture, `curve${i}`))
-  return section('Curves', figures.length === 0 ? '' : `<div class="curves">${figures.join('')}</div>`)
+  return section('Curves', figures.length === 0 ? '' : `${curvesNote}<div class="curves">${figures.join('')}</div>`)
 }
 
 function value({ value: drawn }: Pictures): string {
