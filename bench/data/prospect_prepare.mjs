@@ -1,4 +1,5 @@
-// Reads, templates, tokenises and caches a feedback file as training would; prints {seconds, cpu, rows, tokens, peak} as JSON.
+// Reads, templates, tokenises and caches a feedback file as training would; prints {loading, seconds, cpu, rows, tokens, peak} as JSON: the seconds it takes to
+// load the tokenizer, and all after that.
 //   node prospect_prepare.mjs --tokenizer FOLDER --data rows.jsonl --cache FOLDER
 import { parseArgs } from 'node:util'
 import { openDataset } from '../../dist/data/dataset.js'
@@ -7,8 +8,10 @@ import { loadTokenizer } from '../../dist/data/tokenizer.js'
 const { values } = parseArgs({
   options: { tokenizer: { type: 'string' }, data: { type: 'string' }, cache: { type: 'string' } },
 })
-const began = performance.now()
+const started = performance.now()
 const tokenizer = loadTokenizer(values.tokenizer)
+const before = process.cpuUsage()
+const began = performance.now()
 const { store } = await openDataset(
   {
     sources: [values.data],
@@ -19,9 +22,9 @@ const { store } = await openDataset(
   tokenizer,
 )
 const seconds = (performance.now() - began) / 1000
-const used = process.cpuUsage()
+const used = process.cpuUsage(before)
 const cpu = (used.user + used.system) / 1e6
 let tokens = 0
 for (let row = 0; row < store.length; row++) tokens += store.promptTokens[row] + store.completionTokens[row]
 const peak = process.resourceUsage().maxRSS * 1024
-console.log(JSON.stringify({ seconds, cpu, rows: store.length, tokens, peak }))
+console.log(JSON.stringify({ loading: (began - started) / 1000, seconds, cpu, rows: store.length, tokens, peak }))

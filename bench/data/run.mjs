@@ -75,9 +75,9 @@ function run(program, args) {
 }
 
 function report(what, result) {
-  const { seconds, cpu, rows, tokens, peak } = result
+  const { loading, seconds, cpu, rows, tokens, peak } = result
   console.log(
-    `${what}: ${seconds.toFixed(1)} s (${cpu.toFixed(1)} s of processor time), ${Math.round(rows / seconds)} rows/s, ${Math.round(tokens / seconds)} tokens/s (${Math.round(tokens / rows)} a row), at most ${Math.round(peak / 1e6)} MB`,
+    `${what}: ${seconds.toFixed(1)} s, and ${loading.toFixed(1)} s to load the tokenizer (${cpu.toFixed(1)} s of processor time), ${Math.round(rows / seconds)} rows/s, ${Math.round(tokens / seconds)} tokens/s (${Math.round(tokens / rows)} a row), at most ${Math.round(peak / 1e6)} MB`,
   )
   return result
 }

@@ -34,6 +34,10 @@ function filesTable(files: readonly FileFacts[]): string {
   return alignedTable([head, ...rows], ['left', 'right', 'left', 'right', 'right', 'right', 'right'])
 }
 
+function records(count: number): string {
+  return `${formatNumber(count)} ${count === 1 ? 'record' : 'records'}`
+}
+
 /** Records that gave no rows, or fewer than they could, and why. */
 export function leftOutLines(files: readonly FileFacts[]): string[] {
   const sums = (of: (facts: FileFacts) => Record<string, number>) => {
@@ -43,10 +47,8 @@ export function leftOutLines(files: readonly FileFacts[]): string[] {
     return [...all]
   }
   return [
-    ...sums(({ leftOut }) => leftOut).map(([reason, count]) => `${formatNumber(count)} records left out: ${reason}`),
-    ...sums(({ partlyLeftOut }) => partlyLeftOut).map(
-      ([reason, count]) => `${formatNumber(count)} records used in part: ${reason}`,
-    ),
+    ...sums(({ leftOut }) => leftOut).map(([reason, count]) => `${records(count)} left out: ${reason}`),
+    ...sums(({ partlyLeftOut }) => partlyLeftOut).map(([reason, count]) => `${records(count)} used in part: ${reason}`),
   ]
 }
 
@@ -54,10 +56,7 @@ function skippedLines(files: readonly FileFacts[]): string[] {
   return files.flatMap(({ skipped, skippedBecause, file }) =>
     skipped === 0
       ? []
-      : [
-          colors.red(`${formatNumber(skipped)} records of ${file} cannot be used:`),
-          ...skippedBecause.map((line) => `  ${line}`),
-        ],
+      : [colors.red(`${records(skipped)} of ${file} cannot be used:`), ...skippedBecause.map((line) => `  ${line}`)],
   )
 }
 
@@ -76,7 +75,8 @@ function countsTable({ read, used }: Inspection): string {
   return alignedTable(rows, ['left', 'right', 'right'])
 }
 
-const names: Record<string, string> = {
+/** What is found in rows, in words. */
+export const findingNames: Record<string, string> = {
   duplicates: 'exact duplicates',
   nearDuplicates: 'near duplicates',
   contradictions: 'with both labels',
@@ -96,7 +96,7 @@ const names: Record<string, string> = {
 export function findingLines(findings: Record<string, Finding>, only: boolean): string[] {
   const shown = Object.entries(findings).filter(([, { found, dropped }]) => (only ? dropped > 0 : found + dropped > 0))
   const rows = shown.map(([name, { found, dropped, examples }]) => [
-    names[name] ?? name,
+    findingNames[name] ?? name,
     formatNumber(Math.max(found, dropped)),
     dropped > 0 ? `${formatNumber(dropped)} dropped` : '',
     colors.dim(examples.slice(0, 2).join(', ')),
@@ -109,7 +109,8 @@ function histogram({ median, mean, p95, max, bins }: Lengths): string {
   const width = 40
   const most = Math.max(1, ...bins.map(({ desirable, undesirable }) => desirable + undesirable))
   const last = bins.findLastIndex(({ desirable, undesirable }) => desirable + undesirable > 0)
-  const rows = bins.slice(0, last + 1).map(({ from, to, desirable, undesirable }) => {
+  const first = bins.findIndex(({ desirable, undesirable }) => desirable + undesirable > 0)
+  const rows = bins.slice(Math.max(0, first), last + 1).map(({ from, to, desirable, undesirable }) => {
     const length = (count: number) => Math.round((count / most) * width)
     const bar = colors.green('█'.repeat(length(desirable))) + colors.red('▒'.repeat(length(undesirable)))
     return [`${formatNumber(from)}-${formatNumber(to)}`, formatNumber(desirable + undesirable), bar]

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { Inspection, Lengths } from '../data/inspect.ts'
-import { inspectionText } from './data-inspection.ts'
+import { findingNames, inspectionText } from './data-inspection.ts'
 import { formatNumber } from './table.ts'
 
 export function escapeHtml(text: string): string {
@@ -33,7 +33,7 @@ export function inspectionPage(inspection: Inspection): string {
     table(
       ['file', 'records', 'shape', 'rows', 'up', 'down', 'pairs', 'skipped'],
       files.map((facts) => [
-        `${escapeHtml(facts.file)}<br><small>sha256 ${facts.sha256}</small>`,
+        `${escapeHtml(facts.file)}<br><small title="${facts.sha256}">sha256 ${facts.sha256.slice(0, 16)}...</small>`,
         formatNumber(facts.records),
         escapeHtml(Object.keys(facts.shapes).join(', ')),
         ...[facts.rows, facts.desirable, facts.undesirable, facts.pairs, facts.skipped].map(formatNumber),
@@ -41,11 +41,13 @@ export function inspectionPage(inspection: Inspection): string {
     ),
     leftOut(files),
     `<h2>Rows</h2>${balance(inspection)}`,
-    `<h2>Advice</h2><ul class="advice">${advice.map((line) => `<li>${escapeHtml(line)}</li>`).join('')}</ul>`,
+    advice.length === 0
+      ? ''
+      : `<h2>Advice</h2><ul class="advice">${advice.map((line) => `<li>${escapeHtml(line)}</li>`).join('')}</ul>`,
     `<h2>Found in the rows</h2>${table(
       ['what', 'rows', 'dropped', 'examples'],
       Object.entries(findings).map(([name, { found, dropped, examples }]) => [
-        escapeHtml(name),
+        escapeHtml(findingNames[name] ?? name),
         formatNumber(Math.max(found, dropped)),
         formatNumber(dropped),
         `<small>${escapeHtml(examples.join(', '))}</small>`,

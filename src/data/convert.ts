@@ -37,10 +37,10 @@ export async function convertFeedback(options: Options): Promise<Converted> {
   return { rows: choice.rows.length, files, findings: choice.findings }
 }
 
-function open({ data, onBadRow, seed, cache, feedback }: Options) {
+function open({ data, onBadRow, unlabeled, seed, cache, feedback }: Options) {
   return openFeedback(data, {
     onBadRow,
-    needLabels: true,
+    needLabels: !unlabeled,
     seed,
     ...readOptionsOf(feedback),
     ...(cache !== undefined && { cache }),

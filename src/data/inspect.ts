@@ -83,7 +83,7 @@ export async function inspectFeedback(
       : null,
     annotators: annotatorsOf(table),
     time: timeOf(table),
-    advice: [...weightAdvice(used), ...findingAdvice(choice)],
+    advice: [...(options.unlabeled ? [] : weightAdvice(used)), ...findingAdvice(choice)],
   }
 }
 
@@ -93,8 +93,10 @@ interface Read {
   lengths: { prompt: ArrayLike<number>; completion: ArrayLike<number> }
 }
 
-function readOptions({ onBadRow, seed, cache, feedback }: Pick<Options, 'onBadRow' | 'seed' | 'cache' | 'feedback'>) {
-  return { onBadRow, needLabels: true, seed, ...readOptionsOf(feedback), ...(cache !== undefined && { cache }) }
+type Reading = Pick<Options, 'onBadRow' | 'unlabeled' | 'seed' | 'cache' | 'feedback'>
+
+function readOptions({ onBadRow, unlabeled, seed, cache, feedback }: Reading) {
+  return { onBadRow, needLabels: !unlabeled, seed, ...readOptionsOf(feedback), ...(cache !== undefined && { cache }) }
 }
 
 async function tokenized(options: Options, tokenizer: Tokenizer, progress?: Progress): Promise<Read> {

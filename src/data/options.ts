@@ -190,12 +190,19 @@ const cache = command(
   '~/.cache/prospect',
 )
 
+const unlabeled = command(
+  '--unlabeled',
+  'Rows need no label: examples to imitate, as --loss sft takes them',
+  z.boolean().default(false),
+)
+
 /** `prospect data inspect`. */
 export const inspectOptions = z.strictObject({
   data,
   model: command('--model <folder>', 'Count tokens as this model does', text().optional(), 'characters are counted'),
   html: command('--html <file>', 'Write the report as a page', text().optional(), 'only print it'),
   json: command('--json <file>', 'Write the report as JSON', text().optional(), 'only print it'),
+  unlabeled,
   seed,
   cache,
   ...lengthOptions,
@@ -212,6 +219,7 @@ export const convertOptions = z.strictObject({
     'Write the two rows of a comparison as one, with chosen and rejected: for objectives that compare (DPO, IPO ...)',
     z.boolean().default(false),
   ),
+  unlabeled,
   seed,
   cache,
   onBadRow: onBadRowOption,

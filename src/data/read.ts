@@ -204,7 +204,8 @@ export class FeedbackReader {
 function whyEmpty(facts: FileFacts, where: string | undefined): string {
   const [reason] = Object.keys(facts.leftOut)
   if (facts.skipped > 0) return `all ${facts.skipped} were skipped: ${facts.skippedBecause[0]}`
-  if (reason !== undefined) return `all ${facts.records} records were left out: ${reason}`
+  if (reason !== undefined)
+    return `${facts.records === 1 ? 'the only record was' : `all ${facts.records} records were`} left out: ${reason}`
   return where === undefined ? 'the file is empty' : `no record satisfies --where ${JSON.stringify(where)}`
 }
 
@@ -347,15 +348,18 @@ class UnknownLabels {
     const { message, value } = this.#first
     const missing = value === undefined || value === null || value === ''
     if (missing && this.#counts.size === 1)
-      return new DataError(this.#origin, `${message}; name the column with --map label=<column>`)
+      return new DataError(
+        this.#origin,
+        `${message}; name the column with --map label=<column>. Rows to imitate need none: train on them with --loss sft, look at them with --unlabeled`,
+      )
     const values = [...this.#counts].sort((a, b) => b[1] - a[1])
     const shown = values.slice(0, 20).map(([text, count]) => `${JSON.stringify(text)} (${count})`)
     const numbers = values.every(([text]) => text !== '' && Number.isFinite(Number(text)))
     const fix = numbers
       ? 'for scores, say where thumbs up begins: --threshold <number>'
-      : `say what they mean, for example: --labels ${values
-          .slice(0, 2)
-          .map(([text]) => `${text}=skip`)
+      : `say which mean up, down or no opinion (skip), for example: --labels ${values
+          .slice(0, 3)
+          .map(([text], i) => `${text}=${['up', 'down', 'skip'][i]}`)
           .join(',')}`
     return new DataError(
       this.#origin,

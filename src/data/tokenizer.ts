@@ -45,32 +45,17 @@ export interface TokenizerOptions {
 
 /** Reads tokenizer.json and the files that go with it. */
 export function loadTokenizer(folder: string, options: TokenizerOptions = {}): Tokenizer {
-  const file = join(folder, 'tokenizer.json')
-  if (!existsSync(file)) {
-    throw new Error(
-      `${folder}: no tokenizer.json. Where it has a tokenizer.model, convert it: python -c "from transformers import AutoTokenizer as T; ` +
-        `T.from_pretrained('${folder}', use_fast=True).save_pretrained('${folder}')"`,
-    )
-  }
-  const definition = readJson(file) ?? {}
+  const definition = definitionIn(folder)
   // Older folders name BOS and EOS only in special_tokens_map.json, and EOS only in config.json.
   const config = merged(folder, 'special_tokens_map.json', 'tokenizer_config.json')
   const generation = merged(folder, 'config.json', 'generation_config.json')
-  const core = readCore(file, definition, config)
+  const core = readCore(join(folder, definitionFile), definition, config)
   const encode = plainEncoder(core)
   const encodeWithSpecial = (text: string) => Int32Array.from(core.encode(text, { add_special_tokens: true }).ids)
   const encodeContinuation = continuationOf(core, encode)
-  const named = (key: string) => {
-    const token = tokenText(config[key])
-    return token === null ? null : (core.token_to_id(token) ?? null)
-  }
-  const around = encodeWithSpecial('') // what the tokenizer adds to an empty text
-  const bosToken = named('bos_token')
-  const bos = around.length > 0 && around[0] === bosToken ? bosToken : null
-  const eos = named('eos_token') ?? idsOf(generation.eos_token_id)[0] ?? null
+  const ends = endsOf(core, config, generation, encodeWithSpecial('')[0])
   const sources = options.chatTemplate ? givenTemplate(options.chatTemplate) : readTemplates(folder, config)
   const templates = new ChatTemplates(sources, tokenTexts(config))
-  const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...idsOf(generation.eos_token_id)])]
   let hash: string | undefined // of megabytes: made where it is asked for
   return {
     encode: (text, { special = false, continues = false } = {}) =>
@@ -79,20 +64,42 @@ export function loadTokenizer(folder: string, options: TokenizerOptions = {}): T
       if (ids.length === 0) return ''
       return core.decode(Array.from(ids), { skip_special_tokens: skipSpecial, clean_up_tokenization_spaces: false })
     },
-    bos,
-    eos,
-    eosIds,
+    ...ends,
     control: typeof generation[controlKey] === 'string' ? generation[controlKey] : null,
     chatTemplate: templates.main,
     applyChatTemplate: (messages, options) => templates.render(messages, options),
     source: { folder, options: options.chatTemplate === undefined ? {} : { chatTemplate: options.chatTemplate } },
     get hash() {
       hash ??= createHash('sha256')
-        .update(JSON.stringify([definition, config, templates.all, eosIds, generation[controlKey]]))
+        .update(JSON.stringify([definition, config, templates.all, ends.eosIds, generation[controlKey]]))
         .digest('hex')
       return hash
     },
   }
+}
+
+const definitionFile = 'tokenizer.json'
+
+function definitionIn(folder: string): Json {
+  const file = join(folder, definitionFile)
+  if (existsSync(file)) return readJson(file) ?? {}
+  throw new Error(
+    `${folder}: no tokenizer.json. Where it has a tokenizer.model, convert it: python -c "from transformers import AutoTokenizer as T; ` +
+      `T.from_pretrained('${folder}', use_fast=True).save_pretrained('${folder}')"`,
+  )
+}
+
+/** BOS, where the tokenizer puts it before every text (`first`: what it puts before an empty one), and the tokens that end a reply. */
+function endsOf(core: TokenizerCore, config: Json, generation: Json, first: number | undefined) {
+  const named = (key: string) => {
+    const token = tokenText(config[key])
+    return token === null ? null : (core.token_to_id(token) ?? null)
+  }
+  const bosToken = named('bos_token')
+  const generated = idsOf(generation.eos_token_id)
+  const eos = named('eos_token') ?? generated[0] ?? null
+  const eosIds = [...new Set([...(eos === null ? [] : [eos]), ...generated])]
+  return { bos: first !== undefined && first === bosToken ? bosToken : null, eos, eosIds }
 }
 
 function readCore(file: string, definition: Json, config: Json): TokenizerCore {

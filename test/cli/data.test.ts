@@ -148,6 +148,12 @@ test('convert --pairs keeps comparisons whole, as JSONL and as Parquet; what is 
   expect(lines('again.jsonl')).toEqual([pair])
 })
 
+test('examples to imitate have no labels: inspect says how to look at them', () => {
+  writeFileSync(join(folder, 'sft.jsonl'), `${JSON.stringify({ prompt: 'One?', completion: 'Two.' })}\n`)
+  expect(() => prospect('inspect', '--data', 'sft.jsonl')).toThrow(/sft\.jsonl:1: label is missing; .*--unlabeled/)
+  expect(prospect('inspect', '--data', 'sft.jsonl', '--unlabeled')).toMatch(/sft\.jsonl +1 +unpaired +1/)
+})
+
 test('an option that makes no sense is refused by name', () => {
   const run = () => prospect('convert', '--data', 'rows.jsonl', '--output', 'x.jsonl', '--map', 'prompt')
   expect(run).toThrow(/--map: "prompt" is not field=column/)

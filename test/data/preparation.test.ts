@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { rowsOf } from '../../src/data/shapes.ts'
-import { tokensOf } from '../../src/data/tokenize.ts'
+import { emptyTokenizeFacts, tokenizeRow, tokensOf } from '../../src/data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
 
 const golden = (path: string) => fileURLToPath(new URL(`../golden/${path}`, import.meta.url))
@@ -20,8 +20,16 @@ const content = JSON.parse(gunzipSync(readFileSync(golden('preparation/expected.
   chats: object[]
   pairs: object[]
   unended: object[]
+  /** Rows over the limit: by the completion alone, by both, by the prompt alone. */
+  long: object[]
+  limit: number
   template: string
-  expected: Record<string, Record<'texts' | 'chats' | 'pairs' | 'unended' | 'begun', Prepared[] | undefined>>
+  expected: Record<
+    string,
+    Record<'texts' | 'chats' | 'pairs' | 'unended' | 'begun', Prepared[] | undefined> & {
+      truncated: ({ ids: number[]; mask: number[] } | null)[]
+    }
+  >
 }
 
 /** Rows as we tokenise them, in the order in which TRL unpairs: all chosen ones first. */
@@ -73,6 +81,30 @@ describe.each(Object.entries(content.expected))("%s: TRL's preparation", (folder
     expect(doubled).toBe(tokenizer.bos !== null)
     const want = doubled ? { ...sets.begun![0]!, prompt: sets.begun![0]!.prompt.slice(1) } : sets.begun![0]!
     expect(prepared([text], tokenizer)).toEqual([want])
+  })
+
+  test('rows over the limit: a completion is cut at its end as TRL cuts it, a prompt loses its start before the completion loses everything', () => {
+    const { limit, long } = content
+    const rows = long.map((record) => ({ ...rowsOf(record, true)[0]!, origin: { file: 'golden', line: 1 } }))
+    const cut = (i: number, maxPromptLength: number) => {
+      const limits = { maxLength: limit, maxPromptLength, strict: false, onBadRow: 'error' } as const
+      const { prompt, completion } = tokenizeRow(rows[i]!, tokenizer, limits, emptyTokenizeFacts())!
+      const mask = [...Array.from(prompt, () => 0), ...Array.from(completion, () => 1)]
+      return { ids: [...prompt, ...completion], mask }
+    }
+    const [byCompletion, byBoth, byPrompt] = sets.truncated
+    expect(cut(0, 10)).toEqual(byCompletion)
+    // Where the prompt may stay whole, so is the second; at 10 tokens it is cut, and more of the completion is left.
+    expect(cut(1, limit)).toEqual(byBoth)
+    expect(cut(1, 10).mask.filter((bit) => bit === 0)).toHaveLength(10)
+    expect(byBoth!.mask.filter((bit) => bit === 0).length).toBeGreaterThan(10)
+    // A prompt that fills the limit: TRL drops the row; here it keeps its end, its BOS, and the whole completion.
+    expect(byPrompt).toBeNull()
+    const whole = tokensOf(rows[2]!, tokenizer)
+    const kept = cut(2, 16)
+    expect(kept.ids.slice(16)).toEqual(Array.from(whole.completion))
+    const begin = tokenizer.bos === null ? [] : [tokenizer.bos]
+    expect(kept.ids.slice(0, 16)).toEqual([...begin, ...whole.prompt.slice(begin.length - 16)])
   })
 
   test('a template that ends turns without EOS: TRL trains no end, we append EOS', () => {

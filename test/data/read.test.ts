@@ -70,7 +70,7 @@ test.each([
   [
     line({ prompt: 'a', completion: 'b', label: 'meh' }) +
       line({ prompt: 'a', completion: 'b', label: 'ok' }).repeat(2),
-    /rows\.jsonl:1: label is "meh"; expected true or 1.*found in this file: "ok" \(2\), "meh" \(1\); .*--labels ok=skip,meh=skip/,
+    /rows\.jsonl:1: label is "meh"; expected true or 1.*found in this file: "ok" \(2\), "meh" \(1\); .*--labels ok=up,meh=down/,
   ],
   [line({ prompt: 'a', completion: 'b', label: 4 }), /label is 4; .*--threshold/],
   [line({ prompt: 'a', answer: 'b', label: true }), /completion is missing; the row has prompt, answer, label/],

@@ -1,6 +1,6 @@
 """
 Writes preparation/expected.json.gz: what TRL's KTOTrainer makes of rows: prompt_ids and completion_ids, by TRL's own
-KTOTrainer._prepare_dataset, for the tokenizers of test/golden/tokenizers.
+KTOTrainer._prepare_dataset, for the tokenizers of test/golden/tokenizers; and what its collator leaves of rows over max_length.
 
     python make_preparation.py
 """
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import KTOConfig, KTOTrainer
+from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
 
 HERE = Path(__file__).parent
 FOLDERS = ["smollm", "qwen3", "llama3", "llama2", "pythia"]
@@ -49,6 +50,14 @@ PAIRS = [
     {"prompt": "Pick another:\n", "chosen": "Yes.", "rejected": "No."},
 ]
 
+# Over the limit: by the completion alone, by both, by the prompt alone.
+LIMIT = 40
+LONG = [
+    {"prompt": "Count:\n", "completion": "one two three " * 30, "label": True},
+    {"prompt": "Say it again, say it.\n", "completion": "one two three " * 30, "label": False},
+    {"prompt": "Say it again. " * 40 + "\n", "completion": "No.", "label": True},
+]
+
 # A template that ends a turn with a line feed, not with EOS.
 PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
@@ -71,12 +80,29 @@ def prepared(tokenizer, rows):
     ]
 
 
+def truncated(tokenizer):
+    """Ids and completion mask of each row as the model gets them; None where the row is dropped."""
+    trainer = SimpleNamespace(
+        _tokenizer=tokenizer, calculate_KL=False, desirable_weight=1.0, undesirable_weight=1.0
+    )
+    arguments = KTOConfig(output_dir="/tmp/kto", max_length=LIMIT, bf16=False, use_cpu=True)
+    rows = [{**row, "number": number} for number, row in enumerate(LONG)]
+    dataset = KTOTrainer._prepare_dataset(trainer, Dataset.from_list(rows), tokenizer, arguments, "eval")
+    collate = DataCollatorForUnpairedPreference(pad_token_id=0, max_length=LIMIT)
+    found = [None] * len(LONG)
+    for row in dataset:
+        batch = collate([row])
+        found[row["number"]] = {"ids": batch["input_ids"][0].tolist(), "mask": batch["completion_mask"][0].tolist()}
+    return found
+
+
 def main() -> None:
     expected = {}
     for folder in FOLDERS:
         path = HERE / "tokenizers" / folder
         tokenizer = AutoTokenizer.from_pretrained(path)
         own = {"texts": prepared(tokenizer, TEXTS), "pairs": prepared(tokenizer, PAIRS)}
+        own["truncated"] = truncated(tokenizer)
         if tokenizer.chat_template:
             own["chats"] = prepared(tokenizer, CHATS)
         if tokenizer.bos_token:
@@ -84,7 +110,7 @@ def main() -> None:
         tokenizer.chat_template = PLAIN_TEMPLATE
         own["unended"] = prepared(tokenizer, CHATS)
         expected[folder] = own
-    content = {"texts": TEXTS, "chats": CHATS, "pairs": PAIRS, "unended": CHATS, "template": PLAIN_TEMPLATE, "expected": expected}
+    content = {"texts": TEXTS, "chats": CHATS, "pairs": PAIRS, "unended": CHATS, "long": LONG, "limit": LIMIT, "template": PLAIN_TEMPLATE, "expected": expected}
     out = HERE / "preparation"
     out.mkdir(exist_ok=True)
     with open(out / "expected.json.gz", "wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:

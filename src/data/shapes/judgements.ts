@@ -39,11 +39,17 @@ export class Judgements {
   }
 }
 
+/** A record that has one of these holds what is judged. */
+const texts = [
+  ...['prompt', 'completion', 'chosen', 'messages', 'mapping', 'history', 'instruction'],
+  ...['input', 'output', 'inputs', 'outputs', 'request', 'response', 'question', 'answer', 'text'],
+]
+
 /** The id of what a record judges, where it is nothing but a judgement. */
 function judgedId(fields: Fields): string | null {
   const { trace_id, traceId, observation_id, observationId, run_id: run, conversation_id: conversation } = fields
   const has = (...keys: string[]) => keys.some((key) => key in fields)
-  if (has('inputs', 'outputs', 'input', 'output', 'mapping', 'messages')) return null
+  if (has(...texts)) return null
   if ('name' in fields && 'value' in fields && has('data_type', 'dataType', 'source'))
     return textIn(observation_id, observationId, trace_id, traceId)
   if ('key' in fields && has('score', 'value', 'correction')) return textIn(run)

@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { CsvError, type Parser, parse } from 'csv-parse'
+import type { Origin } from '../types.ts'
 import { unpackedBytes } from './bytes.ts'
 import type { Counter, RawRecord } from './records.ts'
 
@@ -12,34 +13,8 @@ const batchSize = 512
  */
 export async function* csvRows(file: string, counter?: Counter): AsyncGenerator<RawRecord[]> {
   const problems: RawRecord[] = []
-  let line = 1 // the first that no row has used; the parser runs ahead of who reads its rows
-  const begin = (end: number): { file: string; line: number } => {
-    const origin = { file, line }
-    line = Math.max(line, end) + 1
-    return origin
-  }
-  const parser = parse({
-    bom: true,
-    delimiter: await separatorOf(file),
-    record_delimiter: ['\r\n', '\n', '\r'],
-    columns: (names: string[]) => {
-      const twice = names.find((name, i) => names.indexOf(name) !== i)
-      if (twice !== undefined) throw new Error(`two columns are called ${JSON.stringify(twice)}`)
-      line = 2
-      return names.map((name) => name.trim())
-    },
-    skip_empty_lines: true,
-    skip_records_with_error: true,
-    info: true,
-    on_record: ({ record, info }: { record: unknown; info: { lines: number } }): RawRecord => ({
-      origin: begin(info.lines),
-      text: JSON.stringify(record),
-    }),
-    on_skip: (error) => {
-      problems.push(problemOf(error, begin(Number((error as { lines?: number } | undefined)?.lines ?? 0))))
-      return undefined
-    },
-  })
+  const lines = new Lines(file)
+  const parser = rowParser(await separatorOf(file), lines, problems)
   const bytes = Readable.from(unpackedBytes(file, counter))
   bytes.on('error', (error) => parser.destroy(error))
   bytes.pipe(parser)
@@ -53,12 +28,64 @@ export async function* csvRows(file: string, counter?: Counter): AsyncGenerator<
   } catch (error) {
     const { message } = error as Error
     if (!(error instanceof CsvError)) throw message.startsWith(file) ? error : new Error(`${file}: ${message}`)
-    problems.push(problemOf(error, { file, line }))
+    problems.push(problemOf(error, lines.next()))
   }
   if (batch.length + problems.length > 0) yield [...batch, ...problems]
 }
 
-function problemOf(error: CsvError | undefined, origin: { file: string; line: number }): RawRecord {
+/** Which lines rows are on: the parser runs ahead of who reads its rows. */
+class Lines {
+  readonly #file: string
+  /** The first that no row has used. */
+  #line = 1
+
+  constructor(file: string) {
+    this.#file = file
+  }
+
+  next(): Origin {
+    return { file: this.#file, line: this.#line }
+  }
+
+  /** Where a row begins that ends on this line. */
+  rowUpTo(end: number): Origin {
+    const origin = this.next()
+    this.#line = Math.max(this.#line, end) + 1
+    return origin
+  }
+
+  afterHeader(): void {
+    this.#line = 2
+  }
+}
+
+function rowParser(delimiter: string, lines: Lines, problems: RawRecord[]): Parser {
+  return parse({
+    bom: true,
+    delimiter,
+    record_delimiter: ['\r\n', '\n', '\r'],
+    columns: (names: string[]) => {
+      const twice = names.find((name, i) => names.indexOf(name) !== i)
+      if (twice !== undefined) throw new Error(`two columns are called ${JSON.stringify(twice)}`)
+      lines.afterHeader()
+      return names.map((name) => name.trim())
+    },
+    skip_empty_lines: true,
+    skip_records_with_error: true,
+    info: true,
+    on_record: ({ record, info }: { record: unknown; info: { lines: number } }): RawRecord => ({
+      origin: lines.rowUpTo(info.lines),
+      text: JSON.stringify(record),
+    }),
+    on_skip: (error) => {
+      const { lines: end = 0 } = (error ?? {}) as { lines?: number }
+      problems.push(problemOf(error, lines.rowUpTo(Number(end))))
+      return undefined
+    },
+  })
+}
+
+function problemOf(error: CsvError | undefined, origin: Origin): RawRecord {
   const problem = `not a row of this table: ${error?.message ?? 'unreadable'}; quote texts that hold commas or quotes`
   return { origin, problem }
 }

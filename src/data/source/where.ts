@@ -36,7 +36,9 @@ export async function recordsWhere(file: string, kind: FileKind, condition: stri
       for (const { position } of rows) kept.add(Number(position))
     for await (const rows of queryRows<{ total: bigint }>(connection, count)) kept.records = Number(rows[0]!.total)
   } catch (error) {
-    throw new Error(`--where ${JSON.stringify(condition)}: ${file}: ${(error as Error).message.split('\n')[0]}`)
+    const lines = (error as Error).message.split('\n')
+    const candidates = lines.filter((line) => /^Candidate bindings/.test(line)) // the columns of like names
+    throw new Error(`--where ${JSON.stringify(condition)}: ${file}: ${[lines[0], ...candidates].join(' ')}`)
   } finally {
     rmSync(temporary, { recursive: true, force: true })
   }

@@ -55,3 +55,9 @@ test('0 and -1 in one file is a question, not a bad row that could be skipped', 
     false,
   ])
 })
+
+test('rows with ids, names and ratings beside their texts are rows, not judgements of other files', async () => {
+  const ids = { id: 'm', conversation_id: 'c', run_id: 'r', trace_id: 't', name: 'n', source: 's', key: 'k', value: 1 }
+  const { facts } = await readRecords([{ ...ids, prompt: 'p', completion: 'c', label: 1, rating: 5, score: 1 }])
+  expect(facts.shapes).toEqual({ unpaired: 1 })
+})
