@@ -96,11 +96,12 @@ bool inTiles(const at::Tensor& a, const at::Tensor& b, int64_t rows, int64_t col
   return plainBfloat16(a) && plainBfloat16(b) && tilesPay(rows, columns, depth);
 }
 
+Operand operandOf(const at::Tensor& x, bool transposed) {
+  return {x.data_ptr<bfloat16>(), x.size(transposed ? 1 : 0), x.size(transposed ? 0 : 1), x.size(1), transposed};
+}
+
 at::Tensor tiled(const at::Tensor& a, bool aTransposed, const at::Tensor& b, bool bTransposed) {
-  const auto operand = [](const at::Tensor& x, bool transposed) {
-    return Operand{x.data_ptr<bfloat16>(), x.size(transposed ? 1 : 0), x.size(transposed ? 0 : 1), x.size(1), transposed};
-  };
-  const Operand left = operand(a, aTransposed), right = operand(b, bTransposed);
+  const Operand left = operandOf(a, aTransposed), right = operandOf(b, bTransposed);
   auto result = at::empty({left.rows, right.columns}, a.options());
   multiplyInTiles(left, right, result.data_ptr<bfloat16>());
   return result;
@@ -128,6 +129,12 @@ at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b) {
   if (inTiles(a, b, rows, columns, depth)) return tiled(a, true, b, false);
   if (!small(a, b, rows, columns, depth)) return at::mm(a.t(), b);
   return multiplied({a.data_ptr<float>(), 1, rows}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
+}
+
+void addTransposedTimes(const at::Tensor& sums, const at::Tensor& a, const at::Tensor& b) {
+  if (inTiles(a, b, a.size(1), b.size(1), a.size(0))) addInTiles(operandOf(a, true), operandOf(b, false), sums.data_ptr<float>());
+  else if (a.scalar_type() == at::kFloat) at::Tensor(sums).addmm_(a.t(), b);
+  else at::Tensor(sums).add_(transposedTimes(a, b));
 }
 
 }  // namespace prospect

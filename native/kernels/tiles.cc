@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <atomic>
@@ -29,6 +31,8 @@ constexpr int64_t kPair = kTwo * kDepth;    // elements of two packed tiles
 constexpr int64_t kBlockBytes = 900 << 10;  // of B that a thread works through: fits a second-level cache of 2 MiB, with room for A
 constexpr int64_t kChunk = 128;             // rows of A of one task
 constexpr int64_t kFew = 128;               // rows of a product up to which its transpose is faster: measured
+constexpr int64_t kFewOfLarge = 512;        // the same where the weight is larger than any cache
+constexpr int64_t kSlice = 4096;            // depth of which operands are packed at a time, where it is more than twice that
 
 /// Two tiles of A, one below the other, at the block's first depth; or of packed B, side by side.
 struct TwoTiles {
@@ -174,12 +178,27 @@ PROSPECT_AMX inline void storeRounded(const float* sums, bfloat16* to, int64_t s
   }
 }
 
-/// Where the product goes, and whether it is its transpose that is computed.
+/// Where the product goes: rounded, or added to float32 sums; and whether it is its transpose that is computed.
 struct Result {
-  bfloat16* data;
+  bfloat16* rounded;
+  float* sums;
   int64_t stride;
   bool transposed;
 };
+
+/// Writes [rows, columns] of [32, 32] sums where they belong.
+PROSPECT_AMX inline void put(const float* sums, const Result& c, int64_t row, int64_t column, int64_t rows, int64_t columns) {
+  const int64_t first = row * c.stride + column;
+  if (c.sums == nullptr) return storeRounded(sums, c.rounded + first, c.stride, rows, columns);
+  asm volatile("" : : : "memory");  // GCC does not know that storing a tile writes memory
+  for (int64_t i = 0; i < rows; i++) {
+    for (int64_t half = 0; half < kTwo; half += kTile) {
+      const auto mask = static_cast<__mmask16>(maskOf(columns - half));
+      float* to = c.sums + first + i * c.stride + half;
+      _mm512_mask_storeu_ps(to, mask, _mm512_add_ps(_mm512_maskz_loadu_ps(mask, to), _mm512_load_ps(sums + i * kTwo + half)));
+    }
+  }
+}
 
 /// sums [32, 32] become their transpose.
 PROSPECT_AMX void transposeSums(float* sums) {
@@ -219,15 +238,16 @@ PROSPECT_AMX void multiplyBlock(const TilesOf& tilesOf, const bfloat16* panels, 
       const int64_t column = panel * kTwo, height = std::min(kTwo, endRow - row), width = std::min(kTwo, columns - column);
       if (c.transposed) {
         transposeSums(sums);
-        storeRounded(sums, c.data + column * c.stride + row, c.stride, width, height);
+        put(sums, c, column, row, width, height);
       } else {
-        storeRounded(sums, c.data + row * c.stride + column, c.stride, height, width);
+        put(sums, c, row, column, height, width);
       }
     }
   }
 }
 
 Operand transposeOf(const Operand& x) { return {x.data, x.columns, x.rows, x.stride, !x.transposed}; }
+Operand columnsOf(const Operand& x, int64_t first, int64_t count) { return {x.data + first * (x.transposed ? x.stride : 1), x.rows, count, x.stride, x.transposed}; }
 
 }  // namespace
 
@@ -242,9 +262,23 @@ bool tilesWanted() {
 }
 
 /// Whether C^T = B^T A^T packs less: A only, since B's columns are tiles as they lie. For weights and few tokens.
-bool fewRows(const Operand& a, const Operand& b) { return b.transposed && a.columns % kDepth == 0 && a.rows <= kFew && a.rows < b.columns; }
+bool fewRows(const Operand& a, const Operand& b) {
+  const int64_t few = b.rows * b.columns >= 1 << 25 ? kFewOfLarge : kFew;
+  return b.transposed && a.columns % kDepth == 0 && a.rows <= few && a.rows < b.columns;
+}
 
 void multiplyPacked(const Operand& a, const Operand& b, const Result& c);
+
+/// A product as deep as a vocabulary, slice by slice: packed whole, B's panels would fit no cache.
+void multiplySlices(const Operand& a, const Operand& b, bfloat16* c) {
+  const int64_t rows = a.rows, columns = b.columns, depth = a.columns;
+  const auto sums = at::zeros({rows, columns}, at::kFloat);
+  for (int64_t first = 0; first < depth; first += kSlice) {
+    const int64_t count = std::min(kSlice, depth - first);
+    multiplyPacked(columnsOf(a, first, count), transposeOf(columnsOf(transposeOf(b), first, count)), {nullptr, sums.data_ptr<float>(), columns, false});
+  }
+  at::from_blob(c, {rows, columns}, at::kBFloat16).copy_(sums);
+}
 
 }  // namespace
 
@@ -257,9 +291,12 @@ bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth) {
 }
 
 void multiplyInTiles(const Operand& a, const Operand& b, bfloat16* c) {
-  if (fewRows(a, b)) multiplyPacked(transposeOf(b), transposeOf(a), {c, b.columns, true});
-  else multiplyPacked(a, b, {c, b.columns, false});
+  if (a.columns > 2 * kSlice) multiplySlices(a, b, c);
+  else if (fewRows(a, b)) multiplyPacked(transposeOf(b), transposeOf(a), {c, nullptr, b.columns, true});
+  else multiplyPacked(a, b, {c, nullptr, b.columns, false});
 }
+
+void addInTiles(const Operand& a, const Operand& b, float* c) { multiplyPacked(a, b, {nullptr, c, b.columns, false}); }
 
 namespace {
 
@@ -302,6 +339,7 @@ void multiplyPacked(const Operand& a, const Operand& b, const Result& c) {
 bool tilesPay(int64_t, int64_t, int64_t) { return false; }
 bool weightTilesPay(int64_t, int64_t, int64_t) { return false; }
 void multiplyInTiles(const Operand&, const Operand&, c10::BFloat16*) { TORCH_CHECK(false, "this processor has no tiles"); }
+void addInTiles(const Operand&, const Operand&, float*) { TORCH_CHECK(false, "this processor has no tiles"); }
 
 #endif
 

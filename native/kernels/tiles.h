@@ -22,4 +22,7 @@ bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth);
  */
 void multiplyInTiles(const Operand& a, const Operand& b, c10::BFloat16* c);
 
+/// The same, added to C in float32.
+void addInTiles(const Operand& a, const Operand& b, float* c);
+
 }  // namespace prospect

@@ -127,8 +127,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
       if (ofHidden) hiddenGradient.narrow(0, start, length).copy_(times(gradient, weight));
       if (!ofWeight) continue;
       if (once) weightGradient = transposedTimes(gradient, part);
-      else if (weight.scalar_type() == at::kFloat) weightGradient.addmm_(gradient.t(), part);
-      else weightGradient.add_(transposedTimes(gradient, part));
+      else addTransposedTimes(weightGradient, gradient, part);
     }
     return {hiddenGradient, weightGradient, at::Tensor(), at::Tensor(), at::Tensor()};
   }

@@ -6,7 +6,7 @@ import type { Activation } from '../../src/model/config.ts'
 import { op } from '../../src/tensor/operators.ts'
 import { Generator } from '../../src/tensor/random.ts'
 import { scope } from '../../src/tensor/scope.ts'
-import type { Dtype, Tensor } from '../../src/tensor/tensor.ts'
+import { type Dtype, Tensor } from '../../src/tensor/tensor.ts'
 import * as plain from './plain.ts'
 
 // The kernels against compositions of libtorch's operators: outputs and gradients, on random shapes.
@@ -82,6 +82,7 @@ test('large bfloat16 products: sums in float32, rounded once', () =>
     for (const [tokens, inputs, outputs] of [
       [300, 640, 2600],
       [1057, 96, 577],
+      [40, 64, 9001], // the gradient of x sums over more outputs than are packed at a time
     ] as const) {
       const [x, weight, upstream] = [
         [tokens, inputs],
@@ -101,6 +102,26 @@ test('large bfloat16 products: sums in float32, rounded once', () =>
         expect(distance(tensor.grad!, theirs[i]!.grad!)).toBeLessThan(2 ** -8)
       })
     }
+  }))
+
+test('the output head in chunks: the gradient of a bfloat16 weight adds up in float32, whatever the chunk', () =>
+  scope(() => {
+    const [states, head] = [random([96, 128]).to('bfloat16'), random([2100, 128]).mul(0.1).to('bfloat16')]
+    const targets = Tensor.from(
+      Array.from({ length: 96 }, (_, i) => (i * 331) % 2100),
+      undefined,
+      'int64',
+    )
+    const gradients = (chunk: number, dtype: 'bfloat16' | 'float32') => {
+      const [x, weight] = [states, head].map((tensor) => tensor.to(dtype).detach().withGrad()) as [Tensor, Tensor]
+      op.tokenLogps(x, weight, targets, chunk).sum().backward()
+      return [x.grad!, weight.grad!] as const
+    }
+    const exact = gradients(96, 'float32')
+    for (const chunk of [96, 40, 7])
+      gradients(chunk, 'bfloat16').forEach((gradient, i) => {
+        expect(distance(gradient, exact[i]!)).toBeLessThan(2 ** -6)
+      })
   }))
 
 const hasTiles = existsSync('/proc/cpuinfo') && / amx_bf16 /.test(readFileSync('/proc/cpuinfo', 'utf8'))
