@@ -8,7 +8,13 @@ export { DataError } from './data/read.ts'
 export type { Message } from './data/types.ts'
 export { bootstrap } from './evaluate/bootstrap.ts'
 export { type Interval, type Proportion, wilson } from './evaluate/interval.ts'
-export { judgementsOptions, rewardsOptions, winRateOptions } from './evaluate/options.ts'
+export {
+  judgementsOptions,
+  type RewardsOptions,
+  rewardsOptions,
+  type WinRateOptions,
+  winRateOptions,
+} from './evaluate/options.ts'
 export { writeReport } from './evaluate/report/report.ts'
 export type { RewardReport } from './evaluate/reward-report.ts'
 export { evaluateRewards } from './evaluate/rewards.ts'

@@ -80,12 +80,19 @@ export function verdictText(verdict: Verdict): string {
 
 export function winRateText(report: WinRateReport): string {
   const { wins, ties, losses, rate, decided, lengthControlled, byLength, signTest, exact } = report
+  const noneSimilar = byLength.every(({ bucket, comparisons }) => bucket !== 'similar' || comparisons === 0)
   const rows = [
     ['', 'share', '95 % interval'].map((title) => colors.bold(title)),
     ['win rate, ties half', percent(rate.value), `${range(rate)} (bootstrap)`],
     ['wins among decided', percent(decided.share), `${range(decided)} (Wilson)`],
     ...(lengthControlled
-      ? [['win rate at equal lengths', percent(lengthControlled.value), range(lengthControlled)]]
+      ? [
+          [
+            `win rate at equal lengths${noneSimilar ? ' (none is)' : ''}`,
+            percent(lengthControlled.value),
+            `${range(lengthControlled)}${noneSimilar ? ' (extrapolated)' : ''}`,
+          ],
+        ]
       : []),
     ...(exact
       ? [

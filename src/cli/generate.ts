@@ -1,8 +1,8 @@
-import { closeSync, existsSync, openSync, truncateSync, writeSync } from 'node:fs'
+import { closeSync, openSync, writeSync } from 'node:fs'
 import type { Command } from 'commander'
 import colors from 'picocolors'
 import { generateOptions, type Reply } from '../infer/options.ts'
-import { attempt, readTextFile } from '../options/files.ts'
+import { attempt, wholeLines } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { Interrupted } from './errors.ts'
 import { addFlags, resolveOptions } from './flags.ts'
@@ -40,24 +40,17 @@ export function configure(command: Command): void {
   })
 }
 
-/** The replies that a file holds; a line cut off by a kill is taken away. */
+/** The replies that a file holds. */
 export function keptReplies(path: string): Reply[] {
-  if (!existsSync(path)) return []
-  const text = readTextFile('--output', path)
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
-  if (whole !== text) truncateSync(path, Buffer.byteLength(whole))
-  return whole
-    .split('\n')
-    .slice(0, -1)
-    .map((line, i) => {
-      try {
-        return JSON.parse(line) as Reply
-      } catch (error) {
-        throw new OptionError(
-          `--resume: ${path}:${i + 1} is no reply (${(error as Error).message}); name another --output`,
-        )
-      }
-    })
+  return wholeLines('--output', path).map((line, i) => {
+    try {
+      return JSON.parse(line) as Reply
+    } catch (error) {
+      throw new OptionError(
+        `--resume: ${path}:${i + 1} is no reply (${(error as Error).message}); name another --output`,
+      )
+    }
+  })
 }
 
 export async function printReplies(replies: AsyncIterable<Reply>): Promise<void> {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Message } from '../data/types.ts'
-import { writeFileAtomic } from '../tensor/atomic.ts'
+import { wholeLines } from '../options/files.ts'
 import type { Comparison } from './win-rate.ts'
 
 /** Two replies to one prompt. */
@@ -56,11 +56,7 @@ export class JudgementLog {
   constructor(path: string) {
     this.path = path
     mkdirSync(dirname(path), { recursive: true })
-    if (!existsSync(path)) return
-    const text = readFileSync(path, 'utf8')
-    const whole = text.slice(0, text.lastIndexOf('\n') + 1)
-    if (whole !== text) writeFileAtomic(path, whole) // the process was killed while it wrote the last line
-    for (const [i, line] of whole.split('\n').entries()) {
+    for (const [i, line] of wholeLines('--output', path).entries()) {
       if (line.trim() !== '') this.#remember(line, i + 1)
     }
   }
@@ -86,20 +82,21 @@ export class JudgementLog {
   }
 }
 
+/** What looks at the same two replies come to, 1 for the candidate, 0.5 for a tie; null where the judge never decided. */
+export function pointsOf(winners: readonly Judgement['winner'][]): number | null {
+  const points = winners.flatMap((winner) =>
+    winner === null ? [] : [winner === 'tie' ? 0.5 : Number(winner === 'candidate')],
+  )
+  return points.length === 0 ? null : points.reduce((sum, point) => sum + point, 0) / points.length
+}
+
 /** One comparison a matchup that was judged, from all looks at it; a matchup on which the judge never decided is left out. */
 export function comparisonsOf(looks: readonly Look[], log: Pick<JudgementLog, 'get'>): Comparison[] {
-  const points = new Map<number, number[]>()
-  for (const { key, index } of looks) {
-    const winner = log.get(key)?.winner
-    if (winner == null) continue
-    const list = points.get(index) ?? []
-    list.push(winner === 'tie' ? 0.5 : Number(winner === 'candidate'))
-    points.set(index, list)
-  }
-  const matchups = new Map(looks.map(({ index, matchup }) => [index, matchup]))
-  return [...points].map(([index, list]) => {
-    const { candidate, baseline } = matchups.get(index)!
-    const mean = list.reduce((sum, point) => sum + point, 0) / list.length
-    return { points: mean, candidateLength: candidate.length, baselineLength: baseline.length }
+  const byMatchup = new Map<number, Look[]>()
+  for (const look of looks) byMatchup.set(look.index, [...(byMatchup.get(look.index) ?? []), look])
+  return [...byMatchup.values()].flatMap((own) => {
+    const points = pointsOf(own.map(({ key }) => log.get(key)?.winner ?? null))
+    const { candidate, baseline } = own[0]!.matchup
+    return points === null ? [] : [{ points, candidateLength: candidate.length, baselineLength: baseline.length }]
   })
 }

@@ -1,7 +1,7 @@
 import { DataError } from '../data/read.ts'
 import { readTextFile } from '../options/files.ts'
 import { type Proportion, wilson } from './interval.ts'
-import type { Judgement } from './judgement.ts'
+import { type Judgement, pointsOf } from './judgement.ts'
 import { signTest } from './sign-test.ts'
 import { type Verdict, verdictOf } from './win-rate.ts'
 
@@ -26,25 +26,25 @@ export interface MadeResult {
 type Counts = Pick<MadeResult, 'name' | 'judge' | 'wins' | 'ties' | 'losses' | 'undecided'>
 
 /**
- * Reads JSONL of judgements: those of `prospect evaluate winrate` (judgements.jsonl), counted by judge, or the results that HALOs' compare.py appends to, a line a
+ * Reads JSONL of judgements: those of `prospect evaluate winrate` (judgements.jsonl), counted by judge and two replies, in whichever order they were shown, or the results that HALOs' compare.py appends to, a line a
  * model: `{"total", "exp_name", "judge", "candidate": {"name", "wins"}, "baseline": {"name", "wins"}}`.
  */
 export function judgementsMade(file: string): MadeResult[] {
   const lines = readTextFile('--judgements', file).split('\n')
   const counted: Counts[] = []
-  const own = new Map<string, Counts>()
+  const own = new Map<string, Map<string, Judgement['winner'][]>>()
   for (const [i, line] of lines.entries()) {
     if (line.trim() === '') continue
     const row = parsed(line, { file, line: i + 1 })
     if (isHalos(row)) counted.push(ofHalos(row))
-    else if (isOwn(row)) count(row, own)
+    else if (isOwn(row)) keep(row, own)
     else
       throw new DataError(
         { file, line: i + 1 },
         `neither a judgement (key, judge, winner) nor a result of HALOs (total, candidate.wins, baseline.wins); it has ${Object.keys(row).join(', ')}`,
       )
   }
-  const all = [...counted, ...own.values()]
+  const all = [...counted, ...[...own].map(([judge, looks]) => ofLooks(judge, [...looks.values()]))]
   if (all.length === 0) throw new Error(`${file}: no judgements; the file is empty`)
   return all.map(resultOf)
 }
@@ -86,11 +86,25 @@ function ofHalos({ total, exp_name: name, judge, candidate, baseline }: HalosRes
   }
 }
 
-function count({ judge, winner }: Judgement, own: Map<string, Counts>): void {
-  const counts = own.get(judge) ?? { name: 'candidate', judge, wins: 0, ties: 0, losses: 0, undecided: 0 }
-  const field = winner === null ? 'undecided' : winner === 'tie' ? 'ties' : winner === 'candidate' ? 'wins' : 'losses'
-  counts[field]++
-  own.set(judge, counts)
+/** Looks at the same two replies are kept together: they are no independent evidence. */
+function keep(
+  { judge, prompt, candidate, baseline, winner }: Judgement,
+  own: Map<string, Map<string, Judgement['winner'][]>>,
+) {
+  const looks = own.get(judge) ?? new Map<string, Judgement['winner'][]>()
+  const compared = JSON.stringify([prompt, candidate, baseline])
+  looks.set(compared, [...(looks.get(compared) ?? []), winner])
+  own.set(judge, looks)
+}
+
+/** A verdict that turns with the order is a tie, as in `prospect evaluate winrate`. */
+function ofLooks(judge: string, compared: readonly (readonly Judgement['winner'][])[]): Counts {
+  const counts = { name: 'candidate', judge, wins: 0, ties: 0, losses: 0, undecided: 0 }
+  for (const winners of compared) {
+    const points = pointsOf(winners)
+    counts[points === null ? 'undecided' : points > 0.5 ? 'wins' : points < 0.5 ? 'losses' : 'ties']++
+  }
+  return counts
 }
 
 function resultOf(counts: Counts): MadeResult {

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { makePlan } from '../data/plan.ts'
 import { readFeedback } from '../data/read.ts'
 import { tokenizeRows } from '../data/tokenize.ts'
-import { loadTokenizer } from '../data/tokenizer.ts'
+import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { sample } from '../infer/sample.ts'
@@ -33,50 +33,69 @@ interface Hooks {
 
 /** Scores judged rows under a trained model and its reference; writes rewards.json and rows.jsonl. */
 export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Hooks = {}): Promise<RewardReport> {
-  makeFolder('--output', options.output) // before hours of work
+  const { output, list } = options
+  makeFolder('--output', output) // before hours of work
   setThreads(options.threads ?? null)
   const { beta, base, ...named } = modelsOf(options)
   const model = await opened(named.model, hooks, { base, adapter: options.adapter })
   const reference = await opened(named.reference, hooks, { base })
-  const data = await localData(options.data, hooks)
   const tokenizer = loadTokenizer(tokenizerFolder(model))
+  const sequences = await sequencesOf(options, tokenizer, hooks)
+  const { examples, judged, mismatched } = sequences
+  const logps = await underBoth({ model, reference }, sequences, tokenizer.eosIds, options, hooks)
+  const ratios = Array.from(logps.policy, (logp, i) => logp - logps.reference[i]!)
+  const own = judged.length + mismatched.length
+  const referencePoint = estimateReferencePoint(ratios.slice(judged.length, own)).value
+  const rows = examples.map(({ origin, desirable }, i) => ({
+    origin,
+    desirable,
+    policy: logps.policy[i]!,
+    reference: logps.reference[i]!,
+  }))
+  const report = rewardReport({ rows, beta, referencePoint, ownLogRatios: ratios.slice(own), listed: list })
+  writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
+  const lines = rows.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
+  writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))
+  return report
+}
+
+/** Judged rows: as examples, as sequences, and with the replies to other prompts that z0 is a mean over. */
+interface Sequences {
+  examples: readonly Example[]
+  judged: readonly Sequence[]
+  mismatched: readonly Sequence[]
+}
+
+async function sequencesOf(options: ResolvedRewardsOptions, tokenizer: Tokenizer, hooks: Hooks): Promise<Sequences> {
+  const { maxLength, seed } = options
+  const data = await localData(options.data, hooks)
   const { rows } = await readFeedback(data, { onBadRow: 'error', needLabels: true })
-  const { maxLength, output, seed } = options
   const limits = { maxLength, maxPromptLength: Math.ceil(maxLength / 2), strict: false, onBadRow: 'error' } as const
   const { examples } = await tokenizeRows(rows, tokenizer, limits)
   const plan = makePlan({ examples, seed, epochs: 1, batchSize: Math.max(2, examples.length), mismatched: true })
-  const mismatched = mismatchedSequences(examples, pairsOf(plan, 0))
   const judged = examples.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
+  return { examples, judged, mismatched: mismatchedSequences(examples, pairsOf(plan, 0)) }
+}
+
+/** Log-probabilities of judged rows, mismatched ones and replies of the model itself, one after the other, under both models. */
+async function underBoth(
+  { model, reference }: Record<'model' | 'reference', ModelSource>,
+  { examples, judged, mismatched }: Sequences,
+  stop: readonly number[],
+  options: ResolvedRewardsOptions,
+  hooks: Hooks,
+): Promise<{ policy: Float32Array; reference: Float32Array }> {
   const scorer = new Scorer(options, hooks)
-  const scores = async () => {
-    const underPolicy = await scorer.with(model, async (decoder, weights) => {
-      const own = await ownReplies(decoder, weights, examples, tokenizer.eosIds, options, hooks)
-      return { own, logps: await scorer.logps(decoder, weights, [...judged, ...mismatched, ...own]) }
+  try {
+    const { all, policy } = await scorer.with(model, async (decoder, weights) => {
+      const own = await ownReplies(decoder, weights, examples, stop, options, hooks)
+      const all = [...judged, ...mismatched, ...own]
+      return { all, policy: await scorer.logps(decoder, weights, all) }
     })
-    const all = [...judged, ...mismatched, ...underPolicy.own]
-    return { underPolicy, underReference: await scorer.with(reference, (...model) => scorer.logps(...model, all)) }
+    return { policy, reference: await scorer.with(reference, (...loaded) => scorer.logps(...loaded, all)) }
+  } finally {
+    scorer.dispose()
   }
-  const { underPolicy, underReference } = await scores().finally(() => scorer.dispose())
-  const ratios = Array.from(underPolicy.logps, (logp, i) => logp - underReference[i]!)
-  const [pairs, own] = [judged.length, judged.length + mismatched.length]
-  const referencePoint = estimateReferencePoint(ratios.slice(pairs, own)).value
-  const scored = examples.map(({ origin, desirable }, i) => ({
-    origin,
-    desirable,
-    policy: underPolicy.logps[i]!,
-    reference: underReference[i]!,
-  }))
-  const report = rewardReport({
-    rows: scored,
-    beta,
-    referencePoint,
-    ownLogRatios: ratios.slice(own),
-    listed: options.list,
-  })
-  writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
-  const lines = scored.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
-  writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))
-  return report
 }
 
 /** `base` is for those of the two that are adapters. */

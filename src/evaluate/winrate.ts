@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { appendFileSync, existsSync, readFileSync, statSync } from 'node:fs'
+import { appendFileSync, existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { localModel } from '../hub/inputs.ts'
 import { Endpoint } from '../infer/endpoint.ts'
 import { type GenerateHooks, generate } from '../infer/generate.ts'
 import { generateOptions } from '../infer/options.ts'
 import { ResidentModel } from '../model/resident.ts'
-import { makeFolder, readTextFile } from '../options/files.ts'
+import { makeFolder, readTextFile, wholeLines } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import type { Progress } from '../train/run.ts'
@@ -120,9 +120,11 @@ async function repliesOf(
   const questions = join(options.output, 'prompts.jsonl')
   writeFileAtomic(questions, all.map((reply) => `${JSON.stringify(asked(reply))}\n`).join(''))
   const resolved = generateOptions.parse({ model, adapter, prompts: questions, maxTokens, temperature, topP, seed })
-  for await (const { completion } of generate(resolved, { ...hooks, skip: linesOf(file).length }))
+  for await (const { completion } of generate(resolved, { ...hooks, skip: wholeLines('--output', file).length }))
     appendFileSync(file, `${JSON.stringify({ completion })}\n`)
-  const completions = linesOf(file).map((line) => (JSON.parse(line) as { completion: string }).completion)
+  const completions = wholeLines('--output', file).map(
+    (line) => (JSON.parse(line) as { completion: string }).completion,
+  )
   return all.map(({ prompt, reference, completion }, i) => ({
     prompt,
     completion: completions[i]!,
@@ -138,14 +140,6 @@ function asked({ prompt, tools }: Replied): object {
 /** Tells replies of other models, prompts and settings apart. */
 function repliesName(of: unknown): string {
   return createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 12)
-}
-
-function linesOf(file: string): string[] {
-  if (!existsSync(file)) return []
-  const text = readFileSync(file, 'utf8')
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
-  if (whole !== text) writeFileAtomic(file, whole)
-  return whole.split('\n').filter(Boolean)
 }
 
 async function openJudge(

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, truncateSync } from 'node:fs'
 import { OptionError } from './validate.ts'
 
 /** The text of a file that the user named by an option, without a byte order mark. Throws an OptionError that says what is wrong with it. */
@@ -6,6 +6,15 @@ export function readTextFile(option: string, file: string): string {
   const text = attempt(option, file, () => readFileSync(file, 'utf8'))
   if (text.includes('\0')) throw new OptionError(`${option} ${file}: it is binary; a text file is needed`)
   return text.replace(/^\uFEFF/, '')
+}
+
+/** The lines of a file to which rows are appended one by one, none where there is no such file; what a kill left of the last one is taken away. */
+export function wholeLines(option: string, file: string): string[] {
+  if (!existsSync(file)) return []
+  const text = attempt(option, file, () => readFileSync(file, 'utf8'))
+  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+  if (whole !== text) truncateSync(file, Buffer.byteLength(whole))
+  return whole.split('\n').slice(0, -1)
 }
 
 /** Makes a folder for results that the user named by an option, unless it is there. */

@@ -125,6 +125,8 @@ export const experiments: Record<ExperimentName, Experiment> = {
       ['SFT+KTO', 'SFT+DPO'],
       ['SFT+KTO', 'KTO'],
       ['SFT+DPO', 'DPO'],
+      ['SFT+KTO', 'SFT'],
+      ['SFT+SLiC', 'SFT'],
     ],
     paper: {
       what: 'wins of 512 against the SFT target, Llama-7B, by GPT-4',

@@ -333,6 +333,14 @@ test("reads HALOs' results, and judgements of its own", async () => {
   const [own] = judgementsMade(report.judgements)
   expect(own).toMatchObject({ wins: report.wins, losses: report.losses, signTest: report.signTest })
 
+  // Looked at in both orders, two replies are one comparison still.
+  const twice = await fakeEndpoint(() => 'Response 1')
+  const turning = await evaluate({ judge: twice.url, order: 'both', output: join(folder, 'turning') })
+  await twice.close()
+  const [both] = judgementsMade(turning.judgements)
+  expect(both).toMatchObject({ total: turning.comparisons, ties: turning.ties, wins: 0, losses: 0 })
+  expect(turning.ties).toBe(turning.comparisons)
+
   const nonsense = write('nonsense.jsonl', [{ a: 1 }])
   expect(() => judgementsMade(nonsense)).toThrow(/nonsense.jsonl:1: neither a judgement/)
 })
