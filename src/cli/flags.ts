@@ -55,6 +55,7 @@ export function negated(option: Option): string {
 
 /** A flag's text as the option's type; text that is not of the type stays for the validation to refuse. */
 function typed(option: Option, raw: unknown): unknown {
+  if (option.kind === 'boolean' && (raw === 'true' || raw === 'false')) return raw === 'true'
   if (option.kind !== 'number' || typeof raw !== 'string' || raw.trim() === '') return raw
   const number = Number(raw)
   return Number.isNaN(number) ? raw : number

@@ -40,6 +40,11 @@ export function numberOr<W extends string>(number: z.ZodNumber, word: W) {
   return z.union([number, z.literal(word)])
 }
 
+/** True or false, or a word in their place. */
+export function switchOr<W extends string>(word: W) {
+  return z.union([z.boolean(), z.literal(word)])
+}
+
 /** One option of a table, as flags, help and documentation see it. */
 export interface Option extends OptionMetadata {
   path: readonly string[]
@@ -69,7 +74,7 @@ function describeOption(path: readonly string[], schema: z.ZodType, inner: z.Zod
   return {
     ...metadata,
     path,
-    flag: /--[a-z\d-]+(?=$| <)/.exec(metadata.declaration)![0],
+    flag: /--[a-z\d-]+(?=$| [<[])/.exec(metadata.declaration)![0],
     description: schema.description ?? '',
     ...kindOf(inner, path),
     required: !schema.safeParse(undefined).success,
@@ -79,7 +84,11 @@ function describeOption(path: readonly string[], schema: z.ZodType, inner: z.Zod
 
 function kindOf(inner: z.ZodType, path: readonly string[]): Pick<Option, 'kind' | 'list' | 'choices'> {
   if (inner instanceof z.ZodUnion && inner.options[1] instanceof z.ZodLiteral)
-    return { kind: 'number', list: false, choices: [String(inner.options[1].value)] } // numberOr()
+    return {
+      kind: inner.options[0] instanceof z.ZodBoolean ? 'boolean' : 'number', // switchOr(), numberOr()
+      list: false,
+      choices: [String(inner.options[1].value)],
+    }
   if (inner instanceof z.ZodUnion) return { kind: 'text', list: true, choices: [] } // textList()
   if (inner instanceof z.ZodString) return { kind: 'text', list: false, choices: [] }
   if (inner instanceof z.ZodNumber) return { kind: 'number', list: false, choices: [] }

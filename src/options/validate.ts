@@ -53,6 +53,8 @@ function expectation(issue: z.core.$ZodIssue, option: Option): string {
   if (issue.code === 'invalid_type' && String(issue.expected) === 'int') return 'expected a whole number'
   if (option.kind === 'choice') return `expected one of ${option.choices.join(', ')}`
   if (option.kind === 'number' && option.choices.length > 0) return `expected a number or ${option.choices.join(', ')}`
+  if (option.kind === 'boolean' && option.choices.length > 0)
+    return `expected true, false or ${option.choices.join(', ')}`
   return `expected ${wanted[option.kind]}${option.list ? ' or a list of texts' : ''}`
 }
 

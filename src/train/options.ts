@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { feedbackOptions, lengthOptions, onBadRowOption } from '../data/options.ts'
 import { completeLoss, foreignOptions, lossOptions } from '../loss/table.ts'
 import { deviceDeclaration, deviceDescription, deviceSchema, precisionDescription } from '../options/device.ts'
-import { nested, numberOr, optionGroup, textList } from '../options/option.ts'
+import { nested, numberOr, optionGroup, switchOr, textList } from '../options/option.ts'
 
 const essentials = optionGroup('Model and data')
 const adapters = optionGroup('Adapter')
@@ -240,9 +240,9 @@ export const trainOptions = z.strictObject({
     numberOr(count(), 'auto').default(2048),
   ),
   gradientCheckpointing: running(
-    '--gradient-checkpointing',
-    'Keep only the inputs of blocks for the backward pass and compute the rest again: less memory, a third more time',
-    z.boolean().default(false),
+    '--gradient-checkpointing [auto]',
+    'Keep only the inputs of blocks for the backward pass and compute the rest again: less memory, a third more time; auto: where the rest would not fit in memory',
+    switchOr('auto').default('auto'),
   ),
   seed: running('--seed <number>', 'Seed of everything random', z.number().int().min(0).default(0)),
   threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),

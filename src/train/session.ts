@@ -11,7 +11,8 @@ import { lengthRegimes } from '../model/frequencies.ts'
 import { type ModelSource, openModel, openSource, sourceHash, tokenizerFolder } from '../model/open.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
-import { computeTypeOn, emptyDeviceCache, resolveDevice, setDeviceMath } from '../tensor/device.ts'
+import { availableMemory } from '../tensor/available-memory.ts'
+import { computeTypeOn, deviceMemory, emptyDeviceCache, resolveDevice, setDeviceMath } from '../tensor/device.ts'
 import { inspectEngine, setThreads } from '../tensor/engine.ts'
 import type { Device, Dtype } from '../tensor/tensor.ts'
 import type { ReferenceLogps } from './batches.ts'
@@ -20,6 +21,7 @@ import { Critic } from './critic.ts'
 import { weightedByDensity } from './density.ts'
 import type { HeldOut } from './evaluation.ts'
 import { LiveReference } from './live-reference.ts'
+import { checkpointingFor, largestPass, planMemory } from './memory-plan.ts'
 import { largestMicroBatch, processorTokens } from './micro-batch.ts'
 import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
@@ -31,7 +33,7 @@ import { RunDirectory } from './run-directory.ts'
 import type { Trainer } from './step.ts'
 
 /** Options in which nothing is left to be found out: the device is one, and `auto` a number. */
-export type SettledOptions = ResolvedTrainOptions & { microBatchTokens: number }
+export type SettledOptions = ResolvedTrainOptions & { microBatchTokens: number; gradientCheckpointing: boolean }
 
 /** Everything a run works with, ready for its next step. */
 export interface Session {
@@ -142,17 +144,51 @@ function deviceOf({ device }: ResolvedTrainOptions): Device {
   }
 }
 
-/** Puts a number for `microBatchTokens: auto`: on a GPU the most that fits, found with a policy that is loaded for it and freed. */
+/** Puts a number for `microBatchTokens: auto`, and yes or no for `gradientCheckpointing: auto`. */
 function settled(
   options: ResolvedTrainOptions,
   objective: Objective,
   model: ModelSource,
-  { train }: PreparedData,
+  data: PreparedData,
   progress?: Progress,
 ): SettledOptions {
+  const gradientCheckpointing = settledCheckpointing(options, model, data, progress)
+  const microBatchTokens = settledTokens({ ...options, gradientCheckpointing }, objective, model, data, progress)
+  return { ...options, gradientCheckpointing, microBatchTokens }
+}
+
+function settledCheckpointing(
+  options: ResolvedTrainOptions,
+  model: ModelSource,
+  { train }: PreparedData,
+  progress?: Progress,
+): boolean {
+  const { gradientCheckpointing, microBatchTokens, batchSize, device, loadIn, referenceMode } = options
+  if (gradientCheckpointing !== 'auto') return gradientCheckpointing
+  const plan = planMemory({
+    config: model.folder.config,
+    adapter: adapterConfigOf(options, model),
+    loadIn,
+    compute: computeType(options),
+    referenceCopy: referenceMode === 'copy' || options.referenceSync.every !== undefined,
+    tokens: largestPass(train, batchSize, microBatchTokens === 'auto' ? processorTokens : microBatchTokens),
+  })
+  const { on, says } = checkpointingFor(plan, deviceMemory(device)?.free ?? availableMemory())
+  if (on) progress?.log(says)
+  return on
+}
+
+/** For `auto`, on a GPU the most that fits, found with a policy that is loaded for it and freed. */
+function settledTokens(
+  options: ResolvedTrainOptions & { gradientCheckpointing: boolean },
+  objective: Objective,
+  model: ModelSource,
+  { train }: PreparedData,
+  progress?: Progress,
+): number {
   const { microBatchTokens, gradientCheckpointing, batchSize, device, seed } = options
-  if (microBatchTokens !== 'auto') return { ...options, microBatchTokens }
-  if (device === 'cpu') return { ...options, microBatchTokens: processorTokens }
+  if (microBatchTokens !== 'auto') return microBatchTokens
+  if (device === 'cpu') return processorTokens
   const compute = computeType(options)
   const decoder = loadPolicy(options, model, compute, progress)
   const optimizer = new AdamW(decoder.trainable, options.optimizer)
@@ -161,7 +197,7 @@ function settled(
   try {
     const tokens = largestMicroBatch(trainer, train, batchSize, progress)
     progress?.log(`--micro-batch-tokens auto: ${tokens}`)
-    return { ...options, microBatchTokens: tokens }
+    return tokens
   } finally {
     critic?.dispose()
     optimizer.dispose()

@@ -1,0 +1,86 @@
+import type { Example } from '../data/types.ts'
+import { adapterShapes } from '../model/adapters/adapter.ts'
+import type { AdapterConfig } from '../model/adapters/config.ts'
+import type { ModelConfig } from '../model/config.ts'
+import { embeddingName, headName } from '../model/decoder.ts'
+import { modelShapes } from '../model/open.ts'
+import { parameterShapes } from '../model/parameters.ts'
+import type { Dtype } from '../tensor/tensor.ts'
+
+/** What a run trains, and how, as far as its memory goes. */
+export interface PlannedRun {
+  config: ModelConfig
+  /** null: all weights are trained. */
+  adapter: AdapterConfig | null
+  /** How a frozen base is stored; in the type of products where it is left out. */
+  loadIn?: '4bit' | '8bit' | undefined
+  /** Type of matrix products. */
+  compute: Dtype
+  /** A second model of the same size is in memory. */
+  referenceCopy: boolean
+  /** Tokens of the largest forward and backward pass. */
+  tokens: number
+}
+
+/** Bytes at a run's busiest moment, by calculation: docs/memory.md has the formulas, and what was measured beside them. */
+export interface MemoryPlan {
+  plain: number
+  /** With gradient checkpointing. */
+  checkpointed: number
+}
+
+/** Logits, libraries and V8. */
+const rest = 0.35e9
+/** What a plan may take of the memory that is available: sums of sizes leave out what lies between tensors. */
+const usable = 0.8
+
+export function planMemory(run: PlannedRun): MemoryPlan {
+  const { config, compute, tokens } = run
+  const { hiddenSize, intermediateSize, layers } = config
+  const block = tokens * (30 * hiddenSize + 14 * intermediateSize) * (compute === 'float32' ? 2 : 1)
+  const fixed = weightBytes(run) + rest
+  return {
+    plain: fixed + layers * block,
+    checkpointed: fixed + 4 * tokens * hiddenSize * layers + block,
+  }
+}
+
+/** Weights, gradients and moments, and the copy that a step computes with. */
+function weightBytes({ config, adapter, loadIn, compute, referenceCopy }: PlannedRun): number {
+  const shapes = parameterShapes(config)
+  const all = elements(shapes.values())
+  const cast = compute === 'float32' ? 4 : 2
+  const copy = compute === 'float32' ? 0 : 2
+  if (!adapter) return (16 + copy + (referenceCopy ? 4 : 0)) * all
+  const trained = elements(adapterShapes(adapter, modelShapes(config)).shapes.values())
+  if (!loadIn) return cast * all + (16 + copy) * trained
+  const whole = elements([embeddingName(config), headName(config)].map((name) => shapes.get(name) ?? [0])) // these stay as they are
+  return (loadIn === '4bit' ? 0.52 : 1.02) * (all - whole) + cast * whole + (16 + copy) * trained
+}
+
+function elements(shapes: Iterable<readonly number[]>): number {
+  return Array.from(shapes, (shape) => shape.reduce((product, size) => product * size, 1)).reduce((a, b) => a + b, 0)
+}
+
+/** Tokens of the largest pass: as many as the budget, or all of the longest batch, or one row that is longer than the budget. */
+export function largestPass(examples: readonly Example[], batchSize: number, budget: number): number {
+  const lengths = examples.map(({ prompt, completion }) => prompt.length + completion.length).sort((a, b) => b - a)
+  const batch = lengths.slice(0, batchSize).reduce((sum, length) => sum + length, 0)
+  return Math.max(lengths[0] ?? 0, Math.min(batch, budget))
+}
+
+/** Whether blocks are to be computed again: where keeping everything would not fit into so many bytes. Says what it found. */
+export function checkpointingFor(
+  { plain, checkpointed }: MemoryPlan,
+  available: number,
+): { on: boolean; says: string } {
+  const room = usable * available
+  const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`
+  const of = `about ${gigabytes(plain)} without it, of ${gigabytes(available)} available`
+  if (plain <= room) return { on: false, says: `gradient checkpointing: off (${of})` }
+  const still = checkpointed > room ? `; with it about ${gigabytes(checkpointed)}, which may not fit either` : ''
+  const fix =
+    still &&
+    ': lower --micro-batch-tokens, train an adapter (--adapter lora), or load its base in 4 bits (--load-in 4bit)'
+  return { on: true, says: `gradient checkpointing: on (${of}${still}${fix})` }
+}
