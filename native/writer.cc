@@ -1,12 +1,16 @@
 #include "writer.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 
 namespace prospect {
@@ -52,6 +56,19 @@ void FileWriter::add(std::string path, std::string header, const std::vector<at:
 }
 
 void FileWriter::run() {
+  std::exception_ptr failure;
+  std::thread([&] {
+    setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // of this thread: computing goes first
+    try {
+      writeAll();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }).join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+void FileWriter::writeAll() {
   const auto end = [this] {
     std::lock_guard<std::mutex> guard(mutex_);
     for (auto& file : files_) file.tensors.clear();

@@ -18,7 +18,7 @@ class FileWriter {
  public:
   /// A file that does not exist yet: its first bytes, then the tensors' elements in row-major order. Before run().
   void add(std::string path, std::string header, const std::vector<at::Tensor>& tensors);
-  /// Writes and syncs all files; for one thread of its own. Throws std::runtime_error naming the file.
+  /// Writes and syncs all files, in a thread that gives way to others, and waits for it. Throws std::runtime_error naming the file.
   void run();
   /// Bytes of tensors that are neither written nor copied yet.
   size_t left();
@@ -30,6 +30,7 @@ class FileWriter {
     std::string path, header;
     std::vector<at::Tensor> tensors;  // undefined once they are written
   };
+  void writeAll();
   void write(File& file);
 
   std::mutex mutex_;

@@ -1,6 +1,6 @@
 // What a checkpoint costs a run: the time between two steps with and without one in between, full fine-tuning, and the most memory resident.
 //   node bench/checkpoint/run.mjs [--shape 135m] [--batch 8] [--length 128] [--dist <dist folder of another version>]
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -21,42 +21,48 @@ const { values } = parseArgs({
 const { train } = await import(join(resolve(values.dist), 'index.js'))
 const [batchSize, length, steps, every] = [values.batch, values.length, values.steps, values.every].map(Number)
 const folder = join(benchFolder, 'checkpoint')
-const output = join(folder, 'run')
-rmSync(output, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
 const vocabulary = shapes[values.shape].vocab_size
-const rows = makeExamples({ count: batchSize * 4, length, ratio: '1:1', spread: 0, paired: false, vocabulary })
+const rows = makeExamples({ count: batchSize * steps, length, ratio: '1:1', spread: 0, paired: false, vocabulary })
 writeFileSync(join(folder, 'rows.jsonl'), jsonLines(rowsOf(rows)))
-const run = await train({
-  model: await modelFolder(values.shape),
-  data: join(folder, 'rows.jsonl'),
-  output,
-  cache: join(folder, 'cache'),
-  batchSize,
-  maxSteps: steps,
-  evaluation: { split: 0 },
-  samples: { prompts: 0 },
-  checkpoint: { every, keep: 1 },
-})
-const ends = []
-for await (const _ of run) ends.push(performance.now())
-await run.finished
-const gaps = { with: [], without: [] }
-// From the end of step i to the end of step i + 1; the first steps warm up.
-for (let step = 2; step < steps; step++)
-  gaps[step % every === 0 ? 'with' : 'without'].push((ends[step] - ends[step - 1]) / 1000)
-const checkpoint = join(
-  output,
-  'checkpoints',
-  readdirSync(join(output, 'checkpoints')).find((name) => name.startsWith('step-')),
-)
-const bytes = readdirSync(checkpoint).reduce((sum, name) => sum + statSync(join(checkpoint, name)).size, 0)
-const [withOne, without] = [median(gaps.with), median(gaps.without)]
-const list = (seconds) => seconds.map((value) => value.toFixed(2)).join(', ')
-console.log(`a checkpoint has ${(bytes / 1e9).toFixed(2)} GB`)
-console.log(`a step: ${without.toFixed(2)} s (${list(gaps.without)})`)
-console.log(`a step after a checkpoint was begun: ${withOne.toFixed(2)} s (${list(gaps.with)})`)
+const model = await modelFolder(values.shape)
+const without = await timed('without', steps + 1)
+const withThem = await timed('with', every)
+const count = Math.floor((steps - 1) / every)
+const seconds = (gaps) => gaps.map((gap) => gap.toFixed(2)).join(', ')
+console.log(`steps without checkpoints: median ${median(without.gaps).toFixed(2)} s (${seconds(without.gaps)})`)
+console.log(`steps with ${count} checkpoints of ${(withThem.bytes / 1e9).toFixed(2)} GB: ${seconds(withThem.gaps)}`)
+const sum = (gaps) => gaps.reduce((total, gap) => total + gap, 0)
+const cost = (sum(withThem.gaps) - median(without.gaps) * withThem.gaps.length) / count
 console.log(
-  `a checkpoint costs ${(withOne - without).toFixed(2)} s; peak resident ${(process.resourceUsage().maxRSS / 1e6).toFixed(2)} GB`,
+  `a checkpoint costs ${cost.toFixed(2)} s; peak resident ${without.peak.toFixed(2)} GB without, ${withThem.peak.toFixed(2)} GB with`,
 )
-rmSync(output, { recursive: true, force: true })
+
+/** Seconds from the end of a step to the end of the next, the first two left out; most memory resident so far, and a checkpoint's size. */
+async function timed(name, every) {
+  const output = join(folder, name)
+  rmSync(output, { recursive: true, force: true })
+  const run = await train({
+    model,
+    data: join(folder, 'rows.jsonl'),
+    output,
+    cache: join(folder, 'cache'),
+    batchSize,
+    maxSteps: steps,
+    evaluation: { split: 0 },
+    samples: { prompts: 0 },
+    checkpoint: { every, keep: 1 },
+  })
+  const ends = []
+  for await (const _ of run) ends.push(performance.now())
+  await run.finished
+  const peak = process.resourceUsage().maxRSS / 1e6
+  const checkpoints = join(output, 'checkpoints')
+  const newest = existsSync(checkpoints)
+    ? readdirSync(checkpoints).find((entry) => entry.startsWith('step-'))
+    : undefined
+  const files = newest ? readdirSync(join(checkpoints, newest)) : []
+  const bytes = files.reduce((total, file) => total + statSync(join(checkpoints, newest, file)).size, 0)
+  rmSync(output, { recursive: true, force: true })
+  return { gaps: ends.slice(2).map((end, i) => (end - ends[i + 1]) / 1000), peak, bytes }
+}

@@ -41,6 +41,16 @@ export const shapes = {
     num_key_value_heads: 5,
     vocab_size: 49152,
   }),
+  /** TinyLlama-1.1B's. */
+  '1.1b': llama({
+    hidden_size: 2048,
+    intermediate_size: 5632,
+    num_hidden_layers: 22,
+    num_attention_heads: 32,
+    num_key_value_heads: 4,
+    vocab_size: 32000,
+    tie_word_embeddings: false,
+  }),
   /** Qwen2.5-0.5B's, without the biases of its attention. */
   '0.5b': llama({
     hidden_size: 896,

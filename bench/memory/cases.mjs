@@ -5,6 +5,7 @@ import { parseModelConfig } from '../../dist/model/architectures/read.js'
 import { parameterShapes } from '../../dist/model/parameters.js'
 import { op } from '../../dist/tensor/operators.js'
 import { writeSafetensors } from '../../dist/tensor/safetensors.js'
+import { shapes } from '../kto/shapes.mjs'
 
 const rows = { batch: 8, tokens: 256 }
 const lora = { adapter: { type: 'lora', rank: 16 }, gradientCheckpointing: true, ...rows }
@@ -14,6 +15,13 @@ export const cases = {
   'lora-bf16': { model: '1.1b', title: '1.1B, LoRA on bfloat16, 8 x 256 tokens, checkpointing', limit: 4.5, ...lora },
   'lora-8bit': { model: '1.1b', title: 'the same on 8 bits', limit: 3.5, ...lora, loadIn: '8bit' },
   'lora-nf4': { model: '1.1b', title: 'the same on NF4', limit: 2.5, ...lora, loadIn: '4bit' },
+  'dora-bf16': {
+    model: '1.1b',
+    title: '1.1B, DoRA on bfloat16, 8 x 256 tokens, checkpointing',
+    limit: 4.5,
+    ...lora,
+    adapter: { type: 'dora', rank: 16 },
+  },
   'full-135m': {
     model: '135m',
     title: '135M, all weights, 32 x 512 tokens in one pass, checkpointing',
@@ -34,35 +42,10 @@ export const cases = {
   },
 }
 
-const shapes = {
-  '1.1b': {
-    hidden_size: 2048,
-    intermediate_size: 5632,
-    num_hidden_layers: 22,
-    num_attention_heads: 32,
-    num_key_value_heads: 4,
-    vocab_size: 32000,
-  },
-  '135m': {
-    hidden_size: 576,
-    intermediate_size: 1536,
-    num_hidden_layers: 30,
-    num_attention_heads: 9,
-    num_key_value_heads: 3,
-    vocab_size: 49152,
-    tie_word_embeddings: true,
-  },
-}
-
 /** A random Llama in bfloat16, written a tensor at a time. */
 export function writeRandomModel(folder, name) {
   mkdirSync(folder, { recursive: true })
-  const raw = {
-    model_type: 'llama',
-    architectures: ['LlamaForCausalLM'],
-    max_position_embeddings: 2048,
-    ...shapes[name],
-  }
+  const raw = shapes[name]
   const tensors = [...parameterShapes(parseModelConfig(raw, name))].map(([key, shape]) => {
     const deviation = shape.length === 1 ? 0 : 0.02
     const mean = shape.length === 1 ? 1 : 0

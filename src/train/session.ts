@@ -289,8 +289,8 @@ type Answers = { train: ReferenceLogps | null; heldOut: ReferenceLogps | null }
 type Hooks = Pick<TrainHooks, 'signal' | 'progress'>
 
 /**
- * The policy, and what the reference says. The reference of an adapter run is the same base in memory with the adapter off, or with the
- * adapter that is continued; of a full run it is loaded, asked and freed before the policy is loaded.
+ * The policy, and what the reference says. Where no other reference is named, it is the policy itself, which is not trained yet: with an adapter,
+ * the base with the adapter off, or with the adapter that is continued. One that is named is loaded, asked and freed before the policy is loaded.
  */
 async function withReference(
   options: SettledOptions,
@@ -318,16 +318,13 @@ async function withReference(
     )
     return { decoder: policy(), reference }
   }
-  if (!adapterConfigOf(options, model)) {
-    const load = () => loadReference(options, model, compute, hooks.progress)
-    const reference = await referencesOf(options, objective, model.folder, hash, load, data, hooks)
-    return { decoder: policy(), reference }
-  }
   const decoder = policy()
   try {
+    const { adapter } = decoder
     const frozen = `${hash} frozen ${options.loadIn ?? ''} ${options.loadIn ? options.doubleQuantization : ''}`
-    const load = () => decoder.withAdapter(startingAdapter(model, options.device))
-    return { decoder, reference: await referencesOf(options, objective, model.folder, frozen, load, data, hooks) }
+    const load = () => decoder.withAdapter(adapter && startingAdapter(model, options.device))
+    const weights = adapter ? frozen : hash
+    return { decoder, reference: await referencesOf(options, objective, model.folder, weights, load, data, hooks) }
   } catch (error) {
     decoder.dispose()
     throw error

@@ -104,6 +104,19 @@ test('lists grow by repetition and by listing, as a shell pattern gives them', (
   expect(resolve('--config', config('data: [a, b]\nmodel: m'), '--data', 'c').data).toEqual(['c'])
 })
 
+test('a switch that may also be auto is on by its flag alone, and refuses other words', () => {
+  const chosen = (...flags: string[]) => resolve(...required, ...flags).gradientCheckpointing
+  expect(chosen()).toBe('auto')
+  expect(chosen('--gradient-checkpointing')).toBe(true)
+  expect(chosen('--gradient-checkpointing', '--seed', '1')).toBe(true)
+  expect(chosen('--gradient-checkpointing', 'auto')).toBe('auto')
+  expect(chosen('--no-gradient-checkpointing')).toBe(false)
+  expect(chosen('--config', config('gradient_checkpointing: true\n'))).toBe(true)
+  expect(() => chosen('--gradient-checkpointing', 'perhaps')).toThrow(
+    '--gradient-checkpointing: expected true, false or auto, got "perhaps"',
+  )
+})
+
 test('--lr is --learning-rate', () => {
   expect(resolve(...required, '--lr', '1e-4').optimizer.learningRate).toBe(1e-4)
   expect(resolve(...required, '--learning-rate=2e-4').optimizer.learningRate).toBe(2e-4)

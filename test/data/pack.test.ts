@@ -2,26 +2,11 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { microBatches, pack } from '../../src/data/pack.ts'
 import type { Sequence } from '../../src/data/types.ts'
+import { sequencesOf } from '../sequences.ts'
 
-const tokens = (max: number) => fc.array(fc.integer({ min: 0, max: 9 }), { minLength: 1, maxLength: max })
-
+const token = fc.integer({ min: 0, max: 9 })
 /** Rows of a few prompts, in any order. */
-const sequences: fc.Arbitrary<Sequence[]> = fc
-  .record({
-    prompts: fc.array(tokens(6), { minLength: 1, maxLength: 4 }),
-    rows: fc.array(fc.tuple(fc.nat(), tokens(5)), { minLength: 1, maxLength: 10 }),
-  })
-  .map(({ prompts, rows }) =>
-    rows.map(([choice, completion], row) => {
-      const promptGroup = choice % prompts.length
-      return {
-        prompt: Int32Array.from(prompts[promptGroup]!),
-        completion: Int32Array.from(completion),
-        row,
-        promptGroup,
-      }
-    }),
-  )
+const sequences = sequencesOf(token, { prompts: 4, promptTokens: 6, rows: 10, completionTokens: 5 })
 
 test('every target sees its own prompt and completion before it, and nothing else', () => {
   fc.assert(

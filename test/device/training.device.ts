@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -10,6 +10,7 @@ import { accumulateGradients, trainStep } from '../../src/train/step.ts'
 import { train } from '../../src/train/train.ts'
 import { writeTinyModel } from '../tiny-model.ts'
 import { disposeTrainer, golden, goldenRows, relativeDifference, trainerOf } from '../train/fixtures.ts'
+import { numberedRows, writeRows } from '../train/runs.ts'
 
 const device = process.env.PROSPECT_TEST_DEVICE ?? 'cuda:0'
 const isGpu = device.startsWith('cuda')
@@ -57,12 +58,7 @@ describe.runIf(isGpu)('a run of train()', () => {
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'prospect-device-'))
     writeTinyModel(join(folder, 'model'))
-    const rows = Array.from({ length: 240 }, (_, i) => ({
-      prompt: `Question ${i % 60}: `,
-      completion: 'yes '.repeat(1 + (i % 7)),
-      label: i % 3 === 0,
-    }))
-    writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+    writeRows(join(folder, 'rows.jsonl'), numberedRows())
   })
   afterAll(() => rmSync(folder, { recursive: true, force: true }))
 

@@ -111,7 +111,10 @@ export function randomAdapter(decoder: Decoder, type: 'lora' | 'dora', seed: num
 
 function disturb(parameter: Tensor, seed: number): void {
   scope(() => {
-    op.addInPlace(parameter, op.normal(op.empty(parameter.shape, 'float32'), 0, 0.2, new Generator(seed).index))
+    op.addInPlace(
+      parameter,
+      op.normal(op.empty(parameter.shape, 'float32'), 0, 0.2, new Generator(seed).index).on(parameter.device),
+    )
   })
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,8 +8,8 @@ import { validate } from '../../src/options/validate.ts'
 import { readSafetensors } from '../../src/tensor/safetensors.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
-import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
+import { capitalRows, finish, quick, writeRows } from './runs.ts'
 
 let folder: string
 let model: string
@@ -17,38 +17,24 @@ let model: string
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'prospect-adapter-'))
   model = writeTinyModel(join(folder, 'model'))
-  // Thumbs up for answers in capitals: something a tiny model can learn.
-  const rows = Array.from({ length: 48 }, (_, i) => {
-    const word = ['tea', 'milk', 'juice', 'water'][i % 4]!
-    return { prompt: `Bring ${word} ${i % 12}. `, completion: i % 2 ? word : word.toUpperCase(), label: i % 2 === 0 }
-  })
-  writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  writeRows(join(folder, 'rows.jsonl'), capitalRows())
 })
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  ...quick,
   model,
   data: join(folder, 'rows.jsonl'),
   output: join(folder, output),
   cache: join(folder, 'cache'),
   epochs: 2,
-  batchSize: 8,
   optimizer: { learningRate: 1e-2 },
-  checkpoint: { every: 4 },
   evaluation: { split: 0.2 },
   samples: { prompts: 1, maxTokens: 4 },
-  precision: 'float32',
   adapter: { type: 'lora', rank: 4 },
   ...more,
 })
-
-async function finish(given: TrainOptions, hooks?: TrainHooks) {
-  const run = await train(given, hooks)
-  const steps: StepMetrics[] = []
-  for await (const step of run) steps.push(step)
-  return { steps, summary: await run.finished }
-}
 
 const text = (...path: string[]) => readFileSync(join(folder, ...path), 'utf8')
 const bytes = (...path: string[]) => readFileSync(join(folder, ...path))

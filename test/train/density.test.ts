@@ -8,6 +8,7 @@ import { liveTensors, scope } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
 import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
+import { quick } from './runs.ts'
 
 let folder: string
 const path = (...names: string[]) => join(folder, ...names)
@@ -26,6 +27,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  ...quick,
   model: path('model'),
   data: path('rows.jsonl'),
   output: path(output),
@@ -33,11 +35,7 @@ const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions
   loss: { type: 'bco', densityRatio: true },
   epochs: 2,
   batchSize: 16,
-  optimizer: { learningRate: 3e-3 },
-  checkpoint: { every: 4 },
   evaluation: { split: 0 },
-  samples: { prompts: 0 },
-  precision: 'float32',
   ...more,
 })
 

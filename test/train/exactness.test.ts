@@ -17,35 +17,14 @@ import {
   shapesOf,
   vocabularySize,
 } from '../model/random-models.ts'
+import { sequencesOf } from '../sequences.ts'
 import { relativeDifference } from './fixtures.ts'
 
 // In float32 packed, with shared prompts and fused kernels, against each row by itself in float64 and libtorch's own operators: every architecture.
 
 const token = fc.integer({ min: 0, max: vocabularySize - 1 })
-/** Some prompts, and completions that share them, in any order. */
-const trees: fc.Arbitrary<Sequence[]> = fc
-  .record({
-    prompts: fc.uniqueArray(fc.array(token, { minLength: 1, maxLength: 24 }), {
-      minLength: 1,
-      maxLength: 3,
-      selector: String,
-    }),
-    rows: fc.array(fc.tuple(fc.nat(), fc.array(token, { minLength: 1, maxLength: 24 })), {
-      minLength: 1,
-      maxLength: 6,
-    }),
-  })
-  .map(({ prompts, rows }) =>
-    rows.map(([choice, completion], row) => {
-      const promptGroup = choice % prompts.length
-      return {
-        prompt: Int32Array.from(prompts[promptGroup]!),
-        completion: Int32Array.from(completion),
-        row,
-        promptGroup,
-      }
-    }),
-  )
+/** Some prompts, and completions that share them. */
+const trees = sequencesOf(token, { prompts: 3, promptTokens: 24, rows: 6, completionTokens: 24 })
 
 interface Model {
   shape: Shape

@@ -1,10 +1,11 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { writeTinyModel } from '../tiny-model.ts'
+import { numberedRows, writeRows } from './runs.ts'
 
 const command = fileURLToPath(new URL('../../bin/prospect.js', import.meta.url))
 let folder: string
@@ -12,12 +13,7 @@ let folder: string
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'prospect-kill-'))
   writeTinyModel(join(folder, 'model'))
-  const rows = Array.from({ length: 240 }, (_, i) => ({
-    prompt: `Question ${i % 60}: `,
-    completion: 'yes '.repeat(1 + (i % 7)),
-    label: i % 3 === 0,
-  }))
-  writeFileSync(join(folder, 'rows.jsonl'), rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  writeRows(join(folder, 'rows.jsonl'), numberedRows())
 })
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

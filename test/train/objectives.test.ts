@@ -12,8 +12,8 @@ import { readSafetensors } from '../../src/tensor/safetensors.ts'
 import { liveTensors, scope } from '../../src/tensor/scope.ts'
 import { Critic } from '../../src/train/critic.ts'
 import { type TrainOptions, trainOptions } from '../../src/train/options.ts'
-import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
+import { finish, quick } from './runs.ts'
 
 let folder: string
 
@@ -32,27 +32,17 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const options = (loss: LossOptions, output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  ...quick,
   model: join(folder, 'model'),
   data: join(folder, 'pairs.jsonl'),
   output: join(folder, output),
   cache: join(folder, 'cache'),
   loss,
   epochs: 3,
-  batchSize: 8,
-  optimizer: { learningRate: 3e-3 },
-  checkpoint: { every: 4 },
   evaluation: { split: 0.2 },
-  samples: { prompts: 0 },
-  precision: 'float32',
   ...more,
 })
 
-async function finish(given: TrainOptions, hooks?: TrainHooks) {
-  const run = await train(given, hooks)
-  const steps: StepMetrics[] = []
-  for await (const step of run) steps.push(step)
-  return { steps, summary: await run.finished }
-}
 const bytes = (...path: string[]) => readFileSync(join(folder, ...path))
 
 const variants: LossOptions[] = [

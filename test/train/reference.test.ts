@@ -15,6 +15,7 @@ import { referenceLogps } from '../../src/train/reference.ts'
 import type { StepMetrics } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
 import { disposeTrainer, golden, relativeDifference, trainerOf } from './fixtures.ts'
+import { quick } from './runs.ts'
 
 let folder: string
 const path = (...names: string[]) => join(folder, ...names)
@@ -36,18 +37,14 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  ...quick,
   model: path('model'),
   data: path('rows.jsonl'),
   chatTemplate: path('template.jinja'),
   output: path(output),
   cache: path('cache'),
   epochs: 2,
-  batchSize: 8,
-  optimizer: { learningRate: 3e-3 },
-  checkpoint: { every: 4 },
   evaluation: { split: 0 },
-  samples: { prompts: 0 },
-  precision: 'float32',
   ...more,
 })
 

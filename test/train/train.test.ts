@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { train } from '../../src/index.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
-import type { StepMetrics, TrainHooks } from '../../src/train/run.ts'
 import { writeTinyModel } from '../tiny-model.ts'
+import { capitalRows, finish, quick, writeRows } from './runs.ts'
 
 let folder: string
 let model: string
@@ -16,36 +16,22 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'prospect-'))
   model = writeTinyModel(join(folder, 'model'))
   data = join(folder, 'rows.jsonl')
-  // Thumbs up for answers in capitals: something a tiny model can learn.
-  const rows = Array.from({ length: 48 }, (_, i) => {
-    const word = ['tea', 'milk', 'juice', 'water'][i % 4]!
-    return { prompt: `Bring ${word} ${i % 12}. `, completion: i % 2 ? word : word.toUpperCase(), label: i % 2 === 0 }
-  })
-  writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
+  writeRows(data, capitalRows())
 })
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 const options = (output: string, more: Partial<TrainOptions> = {}): TrainOptions => ({
+  ...quick,
   model,
   data,
   output: join(folder, output),
   cache: join(folder, 'cache'),
   epochs: 2,
-  batchSize: 8,
-  optimizer: { learningRate: 3e-3 },
-  checkpoint: { every: 4 },
   evaluation: { split: 0.2 },
-  precision: 'float32',
+  samples: { prompts: 4 },
   ...more,
 })
-
-async function finish(given: TrainOptions, hooks?: TrainHooks) {
-  const run = await train(given, hooks)
-  const steps: StepMetrics[] = []
-  for await (const step of run) steps.push(step)
-  return { directory: run.directory, steps, summary: await run.finished }
-}
 
 const text = (...path: string[]) => readFileSync(join(folder, ...path), 'utf8')
 const bytes = (...path: string[]) => readFileSync(join(folder, ...path))
