@@ -51,14 +51,18 @@ float squaresOf(const float* values, int64_t count) {
 
 double gradientNorm(at::TensorList gradients) {
   constexpr int64_t kChunk = 1 << 14;
+  constexpr int64_t kAlone = 1 << 18;  // elements that one thread has done before another has woken
+  int64_t total = 0;
   std::vector<std::pair<const float*, int64_t>> chunks;
   for (const auto& gradient : gradients) {
     const auto count = gradient.numel();
     const float* values = floatsOf(gradient, count);
+    total += count;
     for (int64_t start = 0; start < count; start += kChunk) chunks.emplace_back(values + start, std::min(kChunk, count - start));
   }
   std::vector<double> sums(chunks.size());
-  at::parallel_for(0, static_cast<int64_t>(chunks.size()), 16, [&](int64_t begin, int64_t end) {
+  const auto all = static_cast<int64_t>(chunks.size());
+  at::parallel_for(0, all, total < kAlone ? all : 16, [&](int64_t begin, int64_t end) {
     for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); i++) sums[i] = squaresOf(chunks[i].first, chunks[i].second);
   });
   return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
