@@ -234,6 +234,8 @@ Napi::Value detachWriting(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value cancelWriting(const Napi::CallbackInfo& info) { return writingArgument(info)->cancel(), info.Env().Undefined(); }
+
 // Autograd
 
 Napi::Value setRequiresGrad(const Napi::CallbackInfo& info) {
@@ -392,7 +394,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   DEFINE(operatorIndex); DEFINE(operatorSchema);
   DEFINE(drop); DEFINE(live); DEFINE(shape); DEFINE(dtype); DEFINE(device); DEFINE(item); DEFINE(fromBytes); DEFINE(toBytes);
   DEFINE(mapFile); DEFINE(mappedBytes); DEFINE(mappedTensor);
-  DEFINE(newWriting); DEFINE(addToWriting); DEFINE(startWriting); DEFINE(writingLeft); DEFINE(detachWriting);
+  DEFINE(newWriting); DEFINE(addToWriting); DEFINE(startWriting); DEFINE(writingLeft); DEFINE(detachWriting); DEFINE(cancelWriting);
   DEFINE(setRequiresGrad); DEFINE(requiresGrad); DEFINE(grad); DEFINE(setGrad); DEFINE(backward); DEFINE(gradMode);
   DEFINE(generator); DEFINE(generatorState); DEFINE(setGeneratorState);
   DEFINE(gpus); DEFINE(deviceMemory); DEFINE(resetDevicePeak); DEFINE(emptyDeviceCache); DEFINE(synchronize); DEFINE(allowTf32); DEFINE(deterministic);

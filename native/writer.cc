@@ -102,6 +102,7 @@ void FileWriter::write(File& file) {
         tensor = slot;
         busy_ = true;
       }
+      if (cancelled_) throw std::runtime_error(file.path + ": the process ends");
       target.write(static_cast<const char*>(tensor.data_ptr()) + at, std::min(kPiece, bytes - at));
       tensor = at::Tensor();
       std::lock_guard<std::mutex> guard(mutex_);

@@ -2,6 +2,7 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -24,6 +25,8 @@ class FileWriter {
   size_t left();
   /// After it the tensors may be changed: copies what is left, or waits until that is written.
   void detach(bool copy);
+  /// For a process that ends now: run() throws soon.
+  void cancel() { cancelled_ = true; }
 
  private:
   struct File {
@@ -39,6 +42,7 @@ class FileWriter {
   bool busy_ = false;      // a piece is being read, outside of the lock
   bool detached_ = false;  // what is left are copies
   bool ended_ = false;
+  std::atomic<bool> cancelled_{false};
 };
 
 }  // namespace prospect

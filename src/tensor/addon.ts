@@ -24,6 +24,7 @@ export interface Addon {
   startWriting(writing: unknown): Promise<void>
   writingLeft(writing: unknown): number
   detachWriting(writing: unknown, copy: boolean): void
+  cancelWriting(writing: unknown): void
   setRequiresGrad(handle: number, on: boolean): void
   requiresGrad(handle: number): boolean
   grad(handle: number): number | null

@@ -25,8 +25,14 @@ export class BackgroundFiles {
   }
 
   /** Begins to write; resolves once all files are complete and synced. Rejects naming the file. */
-  start(): Promise<void> {
-    return addon().startWriting(this.#writing)
+  async start(): Promise<void> {
+    const cancel = () => addon().cancelWriting(this.#writing) // a process that ends would wait for the thread
+    process.once('exit', cancel)
+    try {
+      await addon().startWriting(this.#writing)
+    } finally {
+      process.off('exit', cancel)
+    }
   }
 
   /**
