@@ -1,5 +1,5 @@
 // What a checkpoint costs a run: the time between two steps with and without one in between, full fine-tuning, and the most memory resident.
-//   node bench/checkpoint/run.mjs [--shape 135m] [--batch 8] [--length 128] [--dist <dist folder of another version>]
+//   node bench/checkpoint/run.mjs [--shape 135m] [--batch 8] [--length 320] [--dist <dist folder of another version>]
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,9 +12,9 @@ const { values } = parseArgs({
   options: {
     shape: { type: 'string', default: '135m' },
     batch: { type: 'string', default: '8' },
-    length: { type: 'string', default: '128' },
-    steps: { type: 'string', default: '16' },
-    every: { type: 'string', default: '3' },
+    length: { type: 'string', default: '320' },
+    steps: { type: 'string', default: '11' },
+    every: { type: 'string', default: '6' }, // far enough apart that the disk is done,
     dist: { type: 'string', default: fileURLToPath(new URL('../../dist', import.meta.url)) },
   },
 })
