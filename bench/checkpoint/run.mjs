@@ -1,4 +1,4 @@
-// What a checkpoint costs a run: the time between two steps with and without one in between, full fine-tuning, and the most memory resident.
+// What a checkpoint costs a run of full fine-tuning: how much longer the steps after it take than those before, and the most memory resident.
 //   node bench/checkpoint/run.mjs [--shape 135m] [--batch 8] [--length 320] [--dist <dist folder of another version>]
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -26,21 +26,17 @@ const vocabulary = shapes[values.shape].vocab_size
 const rows = makeExamples({ count: batchSize * steps, length, ratio: '1:1', spread: 0, paired: false, vocabulary })
 writeFileSync(join(folder, 'rows.jsonl'), jsonLines(rowsOf(rows)))
 const model = await modelFolder(values.shape)
-const without = await timed('without', steps + 1)
-const withThem = await timed('with', every)
-const count = Math.floor((steps - 1) / every)
-const seconds = (gaps) => gaps.map((gap) => gap.toFixed(2)).join(', ')
-console.log(`steps without checkpoints: median ${median(without.gaps).toFixed(2)} s (${seconds(without.gaps)})`)
-console.log(`steps with ${count} checkpoints of ${(withThem.bytes / 1e9).toFixed(2)} GB: ${seconds(withThem.gaps)}`)
-const sum = (gaps) => gaps.reduce((total, gap) => total + gap, 0)
-const cost = (sum(withThem.gaps) - median(without.gaps) * withThem.gaps.length) / count
-console.log(
-  `a checkpoint costs ${cost.toFixed(2)} s; peak resident ${without.peak.toFixed(2)} GB without, ${withThem.peak.toFixed(2)} GB with`,
-)
+const { gaps, bytes, peak } = await timed()
+const before = gaps.slice(0, every - 2) // from the end of step 2 to the end of step `every`
+const after = gaps.slice(every - 2)
+const shown = (seconds) => seconds.map((value) => value.toFixed(2)).join(', ')
+const cost = after.reduce((sum, gap) => sum + gap - median(before), 0)
+console.log(`steps before the checkpoint of ${(bytes / 1e9).toFixed(2)} GB: ${shown(before)} s; after it was due: ${shown(after)} s`)
+console.log(`it costs ${cost.toFixed(2)} s; peak resident ${peak.toFixed(2)} GB`)
 
-/** Seconds from the end of a step to the end of the next, the first two left out; most memory resident so far, and a checkpoint's size. */
-async function timed(name, every) {
-  const output = join(folder, name)
+/** Seconds from the end of a step to the end of the next, from the second step on; most memory resident, and a checkpoint's size. */
+async function timed() {
+  const output = join(folder, 'run')
   rmSync(output, { recursive: true, force: true })
   const run = await train({
     model,

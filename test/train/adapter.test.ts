@@ -147,10 +147,6 @@ describe('a run with an adapter', () => {
     await finish(options('read-once', { maxSteps: 1, cache: join(folder, 'read-once-cache') }), { progress })
     expect(bars.filter((label) => label.startsWith('weights'))).toHaveLength(1)
     expect(bars.some((label) => label.startsWith('reference'))).toBe(true)
-    bars.length = 0
-    const full = { adapter: {}, maxSteps: 1, evaluation: { split: 0 }, cache: join(folder, 'read-twice-cache') }
-    await finish(options('read-twice', full), { progress })
-    expect(bars.filter((label) => label.startsWith('weights'))).toHaveLength(2)
   })
 
   test('whose reference follows moves the adapter alone', async () => {

@@ -128,7 +128,7 @@ describe('the cache', () => {
   })
 })
 
-test('a cold run loads the reference once for training and held-out rows, and a warm one not at all', async () => {
+test('the weights are loaded once: a policy that is not trained yet answers for the reference, also for held-out rows', async () => {
   const labels: string[] = []
   const start = (_: number, label: string) => {
     labels.push(label)
@@ -139,9 +139,11 @@ test('a cold run loads the reference once for training and held-out rows, and a 
   await stepsOf(options('cold', more), { progress })
   const loads = () => labels.filter((label) => label.startsWith('weights')).length
   expect(cached('once')).toHaveLength(2)
-  expect(loads()).toBe(2) // the reference's and the policy's
+  expect(loads()).toBe(1)
   await stepsOf(options('warm', more), { progress })
-  expect(loads()).toBe(3)
+  expect(loads()).toBe(2)
+  await stepsOf(options('named', { ...more, cache: path('named-once'), reference: path('model') }), { progress })
+  expect(loads()).toBe(4) // one that is named has weights of its own
 })
 
 describe('a reference in memory', () => {
