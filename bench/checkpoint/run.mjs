@@ -31,7 +31,9 @@ const before = gaps.slice(0, every - 2) // from the end of step 2 to the end of 
 const after = gaps.slice(every - 2)
 const shown = (seconds) => seconds.map((value) => value.toFixed(2)).join(', ')
 const cost = after.reduce((sum, gap) => sum + gap - median(before), 0)
-console.log(`steps before the checkpoint of ${(bytes / 1e9).toFixed(2)} GB: ${shown(before)} s; after it was due: ${shown(after)} s`)
+console.log(
+  `steps before the checkpoint of ${(bytes / 1e9).toFixed(2)} GB: ${shown(before)} s; after it was due: ${shown(after)} s`,
+)
 console.log(`it costs ${cost.toFixed(2)} s; peak resident ${peak.toFixed(2)} GB`)
 
 /** Seconds from the end of a step to the end of the next, from the second step on; most memory resident, and a checkpoint's size. */
