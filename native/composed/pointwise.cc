@@ -20,6 +20,7 @@
 
 #include "composed/composed.h"
 #include "kernels/dispatch.h"
+#include "kernels/dropout.h"
 
 namespace prospect {
 namespace composed {
@@ -121,19 +122,6 @@ at::Tensor dropped(const at::Tensor& input, const at::Tensor& keys, int64_t seed
   return result;
 }
 
-struct KeyedDropout : torch::autograd::Function<KeyedDropout> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {
-    context->save_for_backward({keys});
-    context->saved_data["seed"] = seed;
-    context->saved_data["share"] = share;
-    return dropped(input, keys, seed, share);
-  }
-  static variable_list backward(AutogradContext* context, variable_list outputs) {
-    const auto keys = context->get_saved_variables()[0];
-    return {dropped(outputs[0], keys, context->saved_data["seed"].toInt(), context->saved_data["share"].toDouble()), at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
 }  // namespace
 
 std::tuple<at::Tensor, at::Tensor> rotaryEmbedding(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& cos, const at::Tensor& sin) {
@@ -151,7 +139,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::opti
 
 at::Tensor keyedDropout(const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {
   TORCH_CHECK(share >= 0 && share < 1, "keyed_dropout takes a share from 0 to below 1, got ", share);
-  return KeyedDropout::apply(input, keys, seed, share);
+  return KeyedDropout<&dropped>::apply(input, keys, seed, share);
 }
 
 }  // namespace composed

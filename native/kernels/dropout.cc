@@ -1,14 +1,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/csrc/autograd/custom_function.h>
 
+#include "dropout.h"
 #include "kernels.h"
 
 namespace prospect {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 /// The finaliser of splitmix64 (Steele, Lea & Flood, 2014): every bit of the input moves every bit of the output.
 inline uint64_t mixed(uint64_t x) {
@@ -46,27 +43,13 @@ at::Tensor dropped(const at::Tensor& given, const at::Tensor& keys, int64_t seed
   return result;
 }
 
-struct KeyedDropout : torch::autograd::Function<KeyedDropout> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {
-    context->save_for_backward({keys});
-    context->saved_data["seed"] = seed;
-    context->saved_data["share"] = share;
-    return dropped(input, keys, seed, share);
-  }
-  static variable_list backward(AutogradContext* context, variable_list outputs) {
-    const auto keys = context->get_saved_variables()[0];
-    const auto seed = context->saved_data["seed"].toInt();
-    return {dropped(outputs[0], keys, seed, context->saved_data["share"].toDouble()), at::Tensor(), at::Tensor(), at::Tensor()};
-  }
-};
-
 }  // namespace
 
 at::Tensor keyedDropout(const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {
   TORCH_CHECK(input.dim() == 2 && keys.dim() == 1 && keys.size(0) == input.size(0) && keys.scalar_type() == at::kLong && keys.is_contiguous(),
               "keyed_dropout takes an input of [tokens, width] and a key (int64) for each token");
   TORCH_CHECK(share >= 0 && share < 1, "keyed_dropout takes a share from 0 to below 1, got ", share);
-  return KeyedDropout::apply(input, keys, seed, share);
+  return KeyedDropout<&dropped>::apply(input, keys, seed, share);
 }
 
 }  // namespace prospect
