@@ -33,7 +33,7 @@ export function configure(command: Command): void {
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 
 export function resultText(result: DemoResult): string {
-  const { directory, run, loss, model, thumbs, before, after, replies, seconds } = result
+  const { directory, run, report, loss, model, thumbs, before, after, replies, seconds } = result
   const blocks = replies.map(({ prompt, before: first, after: second }) =>
     sideBySide([
       { title: 'question', text: prompt },
@@ -63,6 +63,7 @@ export function resultText(result: DemoResult): string {
     `aligned with ${thumbs.up} thumbs up and ${thumbs.down} thumbs down, in ${formatDuration(seconds)} in all`,
     '',
     `everything it made: ${directory}; the alignment's run directory: ${run}`,
+    `look at it in a browser: ${report}`,
     '',
     `ask it:               prospect generate --model ${model} --prompt "What color is the harbor lamp?"`,
     'your model and data:  prospect train --model ./SmolLM2-135M-Instruct --data feedback.jsonl --output runs/thumbs',

@@ -5,6 +5,8 @@ import { Random } from '../data/random.ts'
 import { encodePrompt } from '../data/tokenize.ts'
 import { loadTokenizer } from '../data/tokenizer.ts'
 import { type Proportion, wilson } from '../evaluate/interval.ts'
+import { writeReport } from '../evaluate/report/report.ts'
+import { answer } from '../infer/answer.ts'
 import { sample } from '../infer/sample.ts'
 import { makeObjective } from '../loss/index.ts'
 import { type ObjectiveName, objectives } from '../loss/table.ts'
@@ -79,7 +81,8 @@ export async function demo({
 
   progress.log(`3/4  align it with ${thumbs.up} thumbs up and ${thumbs.down} thumbs down (${loss.toUpperCase()})`)
   const data = path('feedback.jsonl')
-  const aligned = await align({ model: imitator, data, output: path(loss), loss, thumbs }, hooks)
+  const shown = { samples: { prompts: size.shown } }
+  const aligned = await align({ model: imitator, data, output: path(loss), loss, thumbs, more: shown }, hooks)
 
   progress.log(`4/4  measure both on ${size.heldOut} questions that neither has met`)
   const questions = heldOutPrompts(size.heldOut, 4)
@@ -88,6 +91,7 @@ export async function demo({
   return {
     directory: folder,
     run: path(loss),
+    report: await writeReport(path(loss)),
     loss,
     model: aligned,
     thumbs,
@@ -182,7 +186,7 @@ export interface Hooks {
 
 /** Runs a training with its bar; returns the model's folder. */
 async function trainShown(options: TrainOptions, hooks: Hooks): Promise<string> {
-  const run = await train(options, hooks)
+  const run = await train(options, hooks, { sampler: answer })
   const label = (options.loss?.type ?? 'kto').toUpperCase()
   let bar: ReturnType<Progress['start']> | undefined
   for await (const { step, steps, loss, rewards } of run) {

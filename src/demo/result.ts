@@ -6,6 +6,8 @@ export interface DemoResult {
   directory: string
   /** The run directory of the alignment. */
   run: string
+  /** Its report.html. */
+  report: string
   /** The objective. */
   loss: string
   /** The aligned model. */

@@ -206,11 +206,11 @@ export class Decoder {
     return Math.max(16, Math.floor(this.#logitBytes() / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
   }
 
-  /** 64 MB, or a 256th of a GPU's memory where that is more, up to 512 MB; with what is computed from them, 4 times as much. */
+  /** 128 MB, or a 256th of a GPU's memory where that is more, up to 512 MB; with what is computed from them, 4 times as much. */
   #logitBytes(): number {
-    if (this.device === 'cpu') return 2 ** 26
+    if (this.device === 'cpu') return 2 ** 27
     this.#deviceBytes ??= deviceMemory(this.device)?.total ?? 0
-    return Math.min(2 ** 29, Math.max(2 ** 26, this.#deviceBytes / 256))
+    return Math.min(2 ** 29, Math.max(2 ** 27, this.#deviceBytes / 256))
   }
 
   dispose(): void {
