@@ -113,7 +113,7 @@ export async function openSession(
       startStep: restored?.step ?? 0,
     }
   } catch (error) {
-    if (resume === undefined && error === signal?.reason) directory.discard()
+    if (resume === undefined) directory.discard()
     throw error
   }
 }

@@ -146,6 +146,12 @@ test('the weights are loaded once: a policy that is not trained yet answers for 
   expect(loads()).toBe(4) // one that is named has weights of its own
 })
 
+test('a reference that cannot be loaded leaves no run behind: the corrected command runs', async () => {
+  const wrong = train(options('corrected', { reference: path('nowhere') }))
+  await expect(wrong).rejects.toThrow(/nowhere/)
+  expect(await stepsOf(options('corrected'))).not.toHaveLength(0)
+})
+
 describe('a reference in memory', () => {
   test('gives the run that the cached one gives', async () => {
     const before = liveTensors()
