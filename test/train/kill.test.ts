@@ -36,8 +36,8 @@ interface KillWhen {
   output: string
   /** When its metrics have so many lines. */
   lines: number
-  /** When then also a checkpoint is being written. */
-  writing?: boolean
+  /** When then also a checkpoint is being written, or one is whole. */
+  checkpoint?: 'begun' | 'whole'
 }
 
 const checkpointsOf = (output: string) => {
@@ -45,6 +45,7 @@ const checkpointsOf = (output: string) => {
   return existsSync(path) ? readdirSync(path) : []
 }
 const isBeingWritten = (name: string) => name.endsWith('.partial')
+const latestOf = (output: string) => join(folder, output, 'checkpoints/latest/state.json')
 
 /** Runs the command to its end, or kills it. */
 function prospect(args: string[], killWhen?: KillWhen): Promise<number | null> {
@@ -55,12 +56,16 @@ function prospect(args: string[], killWhen?: KillWhen): Promise<number | null> {
       stderr += chunk
     })
     const metrics = killWhen && join(folder, killWhen.output, 'metrics.jsonl')
+    const reached = {
+      begun: (output: string) => checkpointsOf(output).some(isBeingWritten),
+      whole: (output: string) => existsSync(latestOf(output)),
+    }
     const due = () =>
       metrics &&
       existsSync(metrics) &&
       readFileSync(metrics, 'utf8').split('\n').length > killWhen.lines &&
-      (!killWhen.writing || checkpointsOf(killWhen.output).some(isBeingWritten))
-    const watch = setInterval(() => due() && child.kill('SIGKILL'), killWhen?.writing ? 1 : 5)
+      (!killWhen.checkpoint || reached[killWhen.checkpoint](killWhen.output))
+    const watch = setInterval(() => due() && child.kill('SIGKILL'), killWhen?.checkpoint ? 1 : 5)
     child.on('close', (code, signal) => {
       clearInterval(watch)
       if (code === 0 || signal === 'SIGKILL') resolve(code)
@@ -98,7 +103,7 @@ test('killed while checkpoints are written, a run has the ones before and writes
   const [output, resume] = ['killed-saving', ['train', '--resume', join(folder, 'killed-saving'), '--quiet']]
   let halves = 0
   for (const [i, lines] of [3, 9, 16, 24, 31].entries()) {
-    const killed = await prospect(i === 0 ? everyStep(output) : resume, { output, lines, writing: true })
+    const killed = await prospect(i === 0 ? everyStep(output) : resume, { output, lines, checkpoint: 'begun' })
     expect(killed).toBeNull()
     halves += Number(checkpointsOf(output).some(isBeingWritten))
     expect(checkpointsOf(output).filter((name) => name.startsWith('step-')).length).toBeGreaterThan(0)
@@ -111,16 +116,16 @@ test('killed while checkpoints are written, a run has the ones before and writes
 })
 
 test('a checkpoint that cannot be written ends the run with its reason, and the run goes on from the one before', async () => {
-  const args = [...startArguments('full'), '--max-steps', '20', '--eval-split', '0', '--sample-prompts', '0']
+  const args = [...startArguments('full'), '--max-steps', '100', '--eval-split', '0', '--sample-prompts', '0']
   args[args.indexOf('--save-every') + 1] = '5'
-  await prospect(args, { output: 'full', lines: 7 })
-  const before = readFileSync(join(folder, 'full/checkpoints/latest/state.json'), 'utf8')
+  expect(await prospect(args, { output: 'full', lines: 7, checkpoint: 'whole' })).toBeNull()
+  const before = readFileSync(latestOf('full'), 'utf8')
   // No file may have more than 160 kB, as if the disk were full: the model's weights fit, the optimiser's moments do not.
   const limited = ['-c', 'ulimit -f 160; exec "$@"', 'bash', process.execPath, command, 'train', '--resume']
   const { status, stderr } = spawnSync('bash', [...limited, join(folder, 'full'), '--quiet'], { encoding: 'utf8' })
   expect(status).toBe(1)
   expect(stderr).toMatch(/optimizer\.safetensors: File too large/)
-  expect(readFileSync(join(folder, 'full/checkpoints/latest/state.json'), 'utf8')).toBe(before)
+  expect(readFileSync(latestOf('full'), 'utf8')).toBe(before)
   expect(checkpointsOf('full').filter(isBeingWritten)).toEqual([])
   await prospect(['train', '--resume', join(folder, 'full'), '--quiet'])
   expect(existsSync(join(folder, 'full/model/model.safetensors'))).toBe(true)
