@@ -170,7 +170,7 @@ void Arena::release(Free::iterator range, size_t size) {
 /// Before new pages come: gives others back where memory would pass an eighth over what the busiest moment needed.
 void Arena::trim(size_t incoming) {
   const size_t needed = std::max(peak_, live_ + incoming);
-  const size_t limit = needed + needed / 8 + kSlack;
+  const size_t limit = needed + std::min(needed / 8, kSlack) + kSlack;
   while (!resident_.empty() && live_ + cached_ + incoming > limit) {
     const auto [size, address] = *resident_.rbegin();
     release(free_.find(address), std::min(size, roundUp(live_ + cached_ + incoming - limit, kHugePage)));

@@ -10,11 +10,13 @@
 namespace prospect {
 namespace composed {
 
-at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap);
+at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap,
+                      const c10::optional<at::Tensor>& master);
 double gradientNorm(at::TensorList gradients);
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale);
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias);
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master);
+at::Tensor tokenEmbedding(const at::Tensor& weight, const at::Tensor& tokens);
 at::Tensor rmsNorm(const at::Tensor& x, const at::Tensor& scale, double epsilon, double offset, c10::optional<at::ScalarType> dtype);
 std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& scale, double epsilon, double offset,
                                               c10::optional<at::ScalarType> dtype);

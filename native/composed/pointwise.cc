@@ -7,6 +7,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/relu.h>
 #include <ATen/ops/silu.h>
@@ -21,6 +22,7 @@
 #include "composed/composed.h"
 #include "kernels/dispatch.h"
 #include "kernels/dropout.h"
+#include "kernels/leaf.h"
 
 namespace prospect {
 namespace composed {
@@ -100,6 +102,24 @@ uint64_t mixedNumber(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+/// A product with a rounded copy of a weight, whose gradient goes to the float32 leaf that it was rounded from.
+struct LinearOfCopy : torch::autograd::Function<LinearOfCopy> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& master) {
+    context->save_for_backward({x, weight});
+    context->saved_data["master"] = master;
+    return at::linear(x, weight);
+  }
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
+    addToGradient(context->saved_data["master"].toTensor(), [&](at::Tensor sums, bool add) {
+      const auto product = upstream.t().mm(x);
+      add ? sums.add_(product) : sums.copy_(product);
+    });
+    return {x.requires_grad() ? upstream.mm(weight) : at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
 /// Which elements become 0, bool [keys, width].
 at::Tensor droppedElements(const at::Tensor& keys, int64_t width, int64_t seed, double share) {
   const auto starts = mixed(at::bitwise_xor(keys, signedBits(mixedNumber(static_cast<uint64_t>(seed)))));
@@ -135,7 +155,14 @@ at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::st
   return needsGradient({gate, up}) ? Gated::apply(gate, up, name) : activated(gate, name).mul_(up);
 }
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias) { return at::linear(x, weight, bias); }
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master) {
+  if (!master.has_value() || !needsGradient({*master})) return at::linear(x, weight, bias);
+  checkMaster(weight, *master);
+  const auto product = LinearOfCopy::apply(x, weight, *master);
+  return bias.has_value() ? product.add(*bias) : product;
+}
+
+at::Tensor tokenEmbedding(const at::Tensor& weight, const at::Tensor& tokens) { return at::embedding(weight, tokens); }
 
 at::Tensor keyedDropout(const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {
   TORCH_CHECK(share >= 0 && share < 1, "keyed_dropout takes a share from 0 to below 1, got ", share);

@@ -2,13 +2,13 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
 #include "composed/composed.h"
 #include "kernels/dispatch.h"
+#include "kernels/leaf.h"
 
 namespace prospect {
 namespace composed {
@@ -38,8 +38,9 @@ at::Tensor compute(const at::Tensor& hidden, const at::Tensor& weight, const at:
 
 struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
-                            double softCap) {
+                            double softCap, const at::Tensor& masterOrWeight, bool hasMaster) {
     context->save_for_backward({hidden, weight, targets});
+    if (hasMaster) context->saved_data["master"] = masterOrWeight;
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
     return compute(hidden, weight, targets, chunk, softCap);
@@ -48,17 +49,28 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   /// d logp / d logits = onehot(target) - softmax(logits), times the cap's derivative 1 - tanh^2; a chunk at a time.
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
+    const auto &hidden = saved[0], &weight = saved[1];
+    const auto master = context->saved_data.find("master");
+    const auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
+    at::Tensor ofWeight;
+    if (master != context->saved_data.end()) {
+      addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); });
+    } else {
+      if (weight.requires_grad()) ofWeight = at::empty(weight.sizes(), weight.options().dtype(at::kFloat));
+      gradients(context, saved, outputs[0], ofHidden, ofWeight, false);
+    }
+    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+
+  static void gradients(AutogradContext* context, const variable_list& saved, const at::Tensor& output, const at::Tensor& ofHidden, at::Tensor ofWeight, bool add) {
     const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2];
     const auto chunk = context->saved_data["chunk"].toInt();
     const auto softCap = context->saved_data["soft_cap"].toDouble();
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
-    const bool once = rows <= chunk;
-    auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    auto ofWeight = weight.requires_grad() && !once ? at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)) : at::Tensor();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto count = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, count);
-      const auto upstream = outputs[0].narrow(0, start, count).to(at::kFloat).contiguous();
+      const auto upstream = output.narrow(0, start, count).to(at::kFloat).contiguous();
       auto [gradient, bent] = logProbabilities(part, weight, softCap);
       gradient.exp_().mul_(upstream.unsqueeze(1)).neg_();
       const auto places = at::arange(count, targets.options()).mul_(vocabulary).add_(targets.narrow(0, start, count));
@@ -66,22 +78,23 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
       if (bent.defined()) gradient.mul_(bent.square_().neg_().add_(1));
       const auto narrow = gradient.to(hidden.scalar_type());
       if (ofHidden.defined()) ofHidden.narrow(0, start, count).copy_(at::mm(narrow, weight));
-      if (!weight.requires_grad()) continue;
+      if (!ofWeight.defined()) continue;
       const auto product = at::mm(narrow.t(), part);
-      if (once) ofWeight = product;
-      else ofWeight.add_(product);
+      add || start > 0 ? ofWeight.add_(product) : ofWeight.copy_(product);
     }
-    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
+at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap,
+                      const c10::optional<at::Tensor>& master) {
   TORCH_CHECK(chunk > 0, "chunk must be positive, got ", chunk);
   TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "hidden and weight must have one dtype");
-  if (!needsGradient({hidden, weight})) return compute(hidden, weight, targets, chunk, softCap);
-  return TokenLogps::apply(hidden, weight, targets, chunk, softCap);
+  const auto original = master.has_value() ? *master : at::Tensor();
+  checkMaster(weight, original);
+  if (!needsGradient({hidden, weight, original})) return compute(hidden, weight, targets, chunk, softCap);
+  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original.defined() ? original : weight, original.defined());
 }
 
 }  // namespace composed

@@ -11,8 +11,9 @@ namespace prospect {
 
 /// log softmax(hidden weight^T) at one target a row, `chunk` rows at a time in forward and backward, so that no tensor of size
 /// rows x vocabulary lives. hidden [rows, width], weight [vocabulary, width] of the same dtype, targets int64 [rows] -> float32 [rows].
-/// A soft cap c > 0 turns logits into c tanh(logits / c) first; 0: none. The softmax and the weight's gradient are summed in float32.
-at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap);
+/// A soft cap c > 0 turns logits into c tanh(logits / c) first; 0: none. The softmax and the weight's gradient are summed in float32. `master`: see linear().
+at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap,
+                      const c10::optional<at::Tensor>& master);
 
 /// The norm of all gradients together, float32 on the CPU; the same on any number of threads.
 double gradientNorm(at::TensorList gradients);
@@ -22,8 +23,13 @@ double gradientNorm(at::TensorList gradients);
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale);
 
-/// x weight^T + bias, as aten::linear: one node of autograd and two products behind it, where libtorch has three nodes.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias);
+/// x weight^T + bias, as aten::linear: one node of autograd and two products behind it, where libtorch has three nodes. Where the weight is a rounded
+/// copy, its `master` is the float32 leaf that it was rounded from: the weight's gradient is summed in float32 and added to the leaf's at once.
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master);
+
+/// Rows of a weight [rows, width] by index, int64 [tokens] -> [tokens, width]. The gradient of a float32 leaf is added to the rows' own, without a tensor
+/// of the weight's size for each pass.
+at::Tensor tokenEmbedding(const at::Tensor& weight, const at::Tensor& tokens);
 
 /// RMSNorm (arXiv 1910.07467): x / sqrt(mean(x^2) + epsilon) (scale + offset), in float32, given as `dtype` (x's own where there is none).
 /// x [..., width] float32 or bfloat16; scale float32 [width]. Offset 1 is Gemma's.

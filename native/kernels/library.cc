@@ -12,13 +12,14 @@ namespace {
 /// Calls define(schema, kernel, composition) for each operator: the kernel is written for the CPU, the composition is made of libtorch's operators.
 template <typename Define>
 void eachOperator(const Define& define) {
-  define("token_logps(Tensor hidden, Tensor weight, Tensor targets, int chunk, float soft_cap=0.) -> Tensor", &tokenLogps, &composed::tokenLogps);
+  define("token_logps(Tensor hidden, Tensor weight, Tensor targets, int chunk, float soft_cap=0., Tensor? master=None) -> Tensor", &tokenLogps, &composed::tokenLogps);
   define("gradient_norm(Tensor[] gradients) -> float", &gradientNorm, &composed::gradientNorm);
   define(
       "adamw_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] first_moments, Tensor(c!)[] second_moments, int step, "
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, float gradient_scale) -> ()",
       &adamw, &composed::adamw);
-  define("linear(Tensor x, Tensor weight, Tensor? bias=None) -> Tensor", &linear, &composed::linear);
+  define("linear(Tensor x, Tensor weight, Tensor? bias=None, Tensor? master=None) -> Tensor", &linear, &composed::linear);
+  define("token_embedding(Tensor weight, Tensor tokens) -> Tensor", &tokenEmbedding, &composed::tokenEmbedding);
   define("rms_norm(Tensor x, Tensor scale, float epsilon, float offset=0., ScalarType? dtype=None) -> Tensor", &rmsNorm, &composed::rmsNorm);
   define(
       "add_rms_norm(Tensor x, Tensor delta, Tensor scale, float epsilon, float offset=0., ScalarType? dtype=None) -> (Tensor, Tensor)",

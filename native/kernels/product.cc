@@ -55,10 +55,9 @@ PROSPECT_INLINE inline void rowsOf(const Left& a, const float* b, int64_t ldb, i
   }
 }
 
-/// C [rows, columns] = A B, rows spread over threads. B's panels of 32 columns lie `panelStep` apart, their rows `ldb`.
-at::Tensor multiplied(const Left& a, const float* b, int64_t ldb, int64_t panelStep, int64_t rows, int64_t columns, int64_t depth,
-                      const at::TensorOptions& options) {
-  auto result = at::empty({rows, columns}, options);
+/// result [rows, columns] = A B, rows spread over threads. B's panels of 32 columns lie `panelStep` apart, their rows `ldb`.
+at::Tensor multiplied(const Left& a, const float* b, int64_t ldb, int64_t panelStep, int64_t depth, const at::Tensor& result) {
+  const int64_t rows = result.size(0), columns = result.size(1);
   float* c = result.data_ptr<float>();
   const int64_t grain = std::max<int64_t>(8, roundUp(kGrain / std::max<int64_t>(1, columns * depth), 8));
   at::parallel_for(0, (rows + 7) / 8, grain / 8, [&](int64_t begin, int64_t end) {
@@ -107,6 +106,10 @@ at::Tensor tiled(const at::Tensor& a, bool aTransposed, const at::Tensor& b, boo
   return result;
 }
 
+at::Tensor smallTransposedTimes(const at::Tensor& a, const at::Tensor& b, const at::Tensor& result) {
+  return multiplied({a.data_ptr<float>(), 1, a.size(1)}, b.data_ptr<float>(), b.size(1), kPanel, a.size(0), result);
+}
+
 }  // namespace
 
 at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
@@ -114,27 +117,31 @@ at::Tensor timesTransposed(const at::Tensor& a, const at::Tensor& b) {
   if (plainBfloat16(a) && plainBfloat16(b) && (weightTilesPay(rows, columns, depth) || tilesPay(rows, columns, depth))) return tiled(a, false, b, true);
   if (!small(a, b, rows, columns, depth)) return at::mm(a, b.t());
   const auto* panels = packed(b.data_ptr<float>(), columns, depth);
-  return multiplied({a.data_ptr<float>(), depth, 1}, panels, kPanel, kPanel * depth, rows, columns, depth, a.options());
+  return multiplied({a.data_ptr<float>(), depth, 1}, panels, kPanel, kPanel * depth, depth, at::empty({rows, columns}, a.options()));
 }
 
 at::Tensor times(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(0), columns = b.size(1), depth = a.size(1);
   if (inTiles(a, b, rows, columns, depth)) return tiled(a, false, b, false);
   if (!small(a, b, rows, columns, depth)) return at::mm(a, b);
-  return multiplied({a.data_ptr<float>(), depth, 1}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
+  return multiplied({a.data_ptr<float>(), depth, 1}, b.data_ptr<float>(), columns, kPanel, depth, at::empty({rows, columns}, a.options()));
 }
 
 at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b) {
   const auto rows = a.size(1), columns = b.size(1), depth = a.size(0);
   if (inTiles(a, b, rows, columns, depth)) return tiled(a, true, b, false);
   if (!small(a, b, rows, columns, depth)) return at::mm(a.t(), b);
-  return multiplied({a.data_ptr<float>(), 1, rows}, b.data_ptr<float>(), columns, kPanel, rows, columns, depth, a.options());
+  return smallTransposedTimes(a, b, at::empty({rows, columns}, a.options()));
 }
 
-void addTransposedTimes(const at::Tensor& sums, const at::Tensor& a, const at::Tensor& b) {
-  if (inTiles(a, b, a.size(1), b.size(1), a.size(0))) addInTiles(operandOf(a, true), operandOf(b, false), sums.data_ptr<float>());
-  else if (a.scalar_type() == at::kFloat) at::Tensor(sums).addmm_(a.t(), b);
-  else at::Tensor(sums).add_(transposedTimes(a, b));
+void transposedTimesInto(const at::Tensor& sums, const at::Tensor& a, const at::Tensor& b, bool add) {
+  const auto rows = a.size(1), columns = b.size(1), depth = a.size(0);
+  if (plainBfloat16(a) && plainBfloat16(b) && packedSumsPay(rows, columns, depth))
+    return multiplyIntoSums(operandOf(a, true), operandOf(b, false), sums.data_ptr<float>(), add);
+  if (!add && small(a, b, rows, columns, depth)) smallTransposedTimes(a, b, sums);
+  else if (a.scalar_type() == at::kFloat) at::Tensor(sums).addmm_(a.t(), b, add ? 1 : 0);
+  else if (add) at::Tensor(sums).add_(transposedTimes(a, b));
+  else at::Tensor(sums).copy_(transposedTimes(a, b));
 }
 
 }  // namespace prospect

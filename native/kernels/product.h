@@ -14,7 +14,7 @@ at::Tensor times(const at::Tensor& a, const at::Tensor& b);
 /// a^T b; a [depth, rows], b [depth, columns].
 at::Tensor transposedTimes(const at::Tensor& a, const at::Tensor& b);
 
-/// sums += a^T b, in float32 whatever the operands are; sums [rows, columns] contiguous.
-void addTransposedTimes(const at::Tensor& sums, const at::Tensor& a, const at::Tensor& b);
+/// sums = a^T b, or += with `add`, in float32 whatever the operands are; sums float32 [rows, columns], contiguous.
+void transposedTimesInto(const at::Tensor& sums, const at::Tensor& a, const at::Tensor& b, bool add);
 
 }  // namespace prospect

@@ -1,4 +1,5 @@
-// Large bfloat16 matrix products on processors with tile registers (Intel AMX).
+// Large bfloat16 matrix products on processors with tile registers (Intel AMX); those with float32 results also where there are only vectors of
+// bfloat16 (AVX512-BF16): libtorch has products whose results are rounded, as fast there.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -22,7 +23,10 @@ bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth);
  */
 void multiplyInTiles(const Operand& a, const Operand& b, c10::BFloat16* c);
 
-/// The same, added to C in float32.
-void addInTiles(const Operand& a, const Operand& b, float* c);
+/// Whether that is so for a product with float32 results.
+bool packedSumsPay(int64_t rows, int64_t columns, int64_t depth);
+
+/// C [a.rows, b.columns] float32, contiguous = A B, or += with `add`.
+void multiplyIntoSums(const Operand& a, const Operand& b, float* c, bool add);
 
 }  // namespace prospect

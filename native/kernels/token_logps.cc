@@ -1,7 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "dispatch.h"
 #include "kernels.h"
+#include "leaf.h"
 #include "product.h"
 #include "simd.h"
 
@@ -65,12 +65,14 @@ void eachRow(const at::Tensor& logits, const Body& body) {
 }
 
 struct TokenLogps : torch::autograd::Function<TokenLogps> {
+  /// The weight stands in for a master that is not there.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
-                            double softCap) {
+                            double softCap, const at::Tensor& masterOrWeight, bool hasMaster) {
     const auto [logps, logSums] = compute(hidden, weight, targets, chunk, softCap);
     context->save_for_backward({hidden, weight, targets, logSums});
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
+    if (hasMaster) context->saved_data["master"] = masterOrWeight;
     return logps;
   }
 
@@ -102,17 +104,30 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
+    const auto &hidden = saved[0], &weight = saved[1];
+    const auto master = context->saved_data.find("master");
+    auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
+    at::Tensor ofWeight;
+    if (master != context->saved_data.end()) {
+      addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); });
+    } else {
+      // Chunks add up in float32.
+      if (weight.requires_grad()) ofWeight = at::empty(weight.sizes(), weight.options().dtype(at::kFloat));
+      gradients(context, saved, outputs[0], ofHidden, ofWeight, false);
+    }
+    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+
+  /// Fills the gradients that are defined; that of the weight, float32, is written, or added to with `add`.
+  static void gradients(AutogradContext* context, const variable_list& saved, const at::Tensor& output, const at::Tensor& ofHidden, const at::Tensor& ofWeight,
+                        bool add) {
     const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2], &logSums = saved[3];
     const auto chunk = context->saved_data["chunk"].toInt();
     const auto cap = static_cast<float>(context->saved_data["soft_cap"].toDouble());
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
-    const auto upstream = outputs[0].to(at::kFloat).contiguous();
+    const auto upstream = output.to(at::kFloat).contiguous();
     const auto *chosen = targets.data_ptr<int64_t>();
     const auto *scales = upstream.data_ptr<float>(), *sums = logSums.data_ptr<float>();
-    const bool ofHidden = hidden.requires_grad(), ofWeight = weight.requires_grad(), once = rows <= chunk;
-    auto hiddenGradient = ofHidden ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    // Chunks add up in float32.
-    auto weightGradient = ofWeight && !once ? at::zeros(weight.sizes(), weight.options().dtype(at::kFloat)) : at::Tensor();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto length = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, length);
@@ -124,18 +139,16 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
           gradientOf(values + row * vocabulary, vocabulary, chosen[start + row], sums[start + row], scales[start + row], cap);
         });
       });
-      if (ofHidden) hiddenGradient.narrow(0, start, length).copy_(times(gradient, weight));
-      if (!ofWeight) continue;
-      if (once) weightGradient = transposedTimes(gradient, part);
-      else addTransposedTimes(weightGradient, gradient, part);
+      if (ofHidden.defined()) ofHidden.narrow(0, start, length).copy_(times(gradient, weight));
+      if (ofWeight.defined()) transposedTimesInto(ofWeight, gradient, part, add || start > 0);
     }
-    return {hiddenGradient, weightGradient, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap) {
+at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk, double softCap,
+                      const c10::optional<at::Tensor>& master) {
   TORCH_CHECK(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), "hidden and weight must be [rows, width] and [vocabulary, width]");
   TORCH_CHECK(targets.dim() == 1 && targets.size(0) == hidden.size(0) && targets.scalar_type() == at::kLong && targets.is_contiguous(),
               "targets must be contiguous int64 [rows]");
@@ -145,8 +158,10 @@ at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const 
   const auto* ids = targets.data_ptr<int64_t>();
   for (int64_t i = 0; i < targets.size(0); i++)
     TORCH_CHECK(ids[i] >= 0 && ids[i] < weight.size(0), "target ", i, " is ", ids[i], ", outside of the vocabulary of ", weight.size(0));
-  if (!needsGradient({hidden, weight})) return TokenLogps::compute(hidden, weight, targets, chunk, softCap).first;
-  return TokenLogps::apply(hidden, weight, targets, chunk, softCap);
+  const auto original = master.has_value() ? *master : at::Tensor();
+  checkMaster(weight, original);
+  if (!needsGradient({hidden, weight, original})) return TokenLogps::compute(hidden, weight, targets, chunk, softCap).first;
+  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original.defined() ? original : weight, original.defined());
 }
 
 }  // namespace prospect

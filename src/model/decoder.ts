@@ -1,6 +1,6 @@
 import { deviceMemory } from '../tensor/device.ts'
 import { op } from '../tensor/operators.ts'
-import { scope } from '../tensor/scope.ts'
+import { noGrad, scope } from '../tensor/scope.ts'
 import { type Device, type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Adapter, disposeAdapter } from './adapters/adapter.ts'
 import { applyAdapter, withDropout } from './adapters/apply.ts'
@@ -111,20 +111,38 @@ export class Decoder {
 
   /**
    * The weights that a pass computes with: matrices in the compute type, the rest as they are. Cast once, and used for all passes of a
-   * step; gradients flow through the cast and add up in the parameters, in their own precision.
+   * step; gradients add up in the parameters, in float32.
    */
   computeWeights(compute: Dtype): Weights {
     const weights = new Weights(compute)
     weights.quantized = this.#quantized
     for (const [name, parameter] of this.parameters) {
       const used = this.trainable.get(name) ?? parameter // an adapter may train some weights in full
-      weights.set(name, this.#matrices.has(name) && !this.#quantized.has(name) ? used.to(compute) : used)
+      if (this.#matrices.has(name) && !this.#quantized.has(name)) this.#setMatrix(weights, name, used)
+      else weights.set(name, used)
     }
-    const head = this.trainable.get(this.headName)
-    if (this.config.tiedHead)
-      weights.set(this.headName, (head ?? weight(this.parameters, embeddingName(this.config))).to(compute))
+    const { headName, config } = this
+    if (config.tiedHead) {
+      const head = this.trainable.get(headName) ?? weight(this.parameters, embeddingName(config))
+      this.#setMatrix(weights, headName, head)
+    }
     if (this.adapter) applyAdapter(weights, this.adapter, compute)
     return weights
+  }
+
+  /** In the compute type; a copy of a trained matrix without a gradient of its own, which would be rounded to that type too. */
+  #setMatrix(weights: Weights, name: string, parameter: Tensor): void {
+    const { compute } = weights
+    const copied = parameter.dtype !== compute && parameter.shape.length === 2 && parameter.requiresGrad
+    if (!copied || this.adapter) {
+      weights.set(name, parameter.to(compute)) // an adapter's operators may read a matrix in other ways than by a product
+      return
+    }
+    weights.masters.set(name, parameter)
+    weights.set(
+      name,
+      noGrad(() => parameter.to(compute)),
+    )
   }
 
   /** Frees what computeWeights() made. */
@@ -178,7 +196,9 @@ export class Decoder {
     const adapted = this.#adaptedHead(used, states, positions)
     const cap = this.config.logitSoftCap ?? 0
     const rows = this.#logitRows(adapted.head.dtype)
-    return { logps: op.tokenLogps(adapted.states, adapted.head, int64(stream.targets, device), rows, cap), states }
+    const master = used.masters.get(this.headName) ?? null
+    const logps = op.tokenLogps(adapted.states, adapted.head, int64(stream.targets, device), rows, cap, master)
+    return { logps, states }
   }
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
@@ -191,7 +211,8 @@ export class Decoder {
   /** Logits over the vocabulary, float32 [states, vocabulary]; for sampling and tests. */
   logits(weights: Weights, states: Tensor): Tensor {
     const adapted = this.#adaptedHead(weights, states)
-    return softCap(op.linear(adapted.states, adapted.head).to('float32'), this.config.logitSoftCap)
+    const master = weights.masters.get(this.headName) ?? null
+    return softCap(op.linear(adapted.states, adapted.head, null, master).to('float32'), this.config.logitSoftCap)
   }
 
   /** Inputs and weight of the head's product, as an adapter changes them. */

@@ -19,6 +19,8 @@ export class Weights extends Map<string, Tensor> {
   /** By the weight's name. */
   quantized: ReadonlyMap<string, QuantizedWeight> = new Map()
   adapter: Adaptation | null = null
+  /** Float32 leaves that get the gradients of matrices, by name, where those are copies of them in the compute type. */
+  masters: Map<string, Tensor> = new Map()
 
   constructor(compute: Dtype, tensors: Iterable<readonly [string, Tensor]> = []) {
     super(tensors)
@@ -59,7 +61,10 @@ export function linear(weights: Weights, name: string, input: Tensor): Tensor {
 /** x W^T + b with the module's own weight, which may be quantised. */
 export function product(weights: Weights, name: string, x: Tensor, bias: Tensor | null): Tensor {
   const stored = weights.quantized.get(`${name}.weight`)
-  if (!stored) return op.linear(x, weight(weights, `${name}.weight`), bias)
+  if (!stored) {
+    const master = weights.masters.get(`${name}.weight`) ?? null
+    return op.linear(x, weight(weights, `${name}.weight`), bias, master)
+  }
   const [data, absmax, nested] = quantizedParts(weights, `${name}.weight`)
   const result = op.quantizedLinear(x, data, absmax, nested, stored.shape[0], stored.bits)
   return bias ? result.add(bias) : result
@@ -72,7 +77,7 @@ export function quantizedParts(weights: Parameters, name: string): [data: Tensor
 
 /** Rows of `name`.weight by token, as its adapter changes them: [tokens, width]. */
 export function embedding(weights: Weights, name: string, tokens: Tensor): Tensor {
-  const base = op.embedding(weight(weights, `${name}.weight`), tokens)
+  const base = op.tokenEmbedding(weight(weights, `${name}.weight`), tokens)
   return weights.adapter ? weights.adapter.embedding(weights, name, tokens, base) : base
 }
 

@@ -130,8 +130,12 @@ const rows = {
   // lists of tensors at once
   foreachMulScalarInPlace: aten<(self: readonly T[], scalar: number) => void>('_foreach_mul_.Scalar'),
   // this project's kernels
-  tokenLogps: prospect<(hidden: T, weight: T, targets: T, chunk: number, softCap?: number) => T>('token_logps'),
-  linear: prospect<(input: T, weight: T, bias?: T | null) => T>('linear'),
+  tokenLogps:
+    prospect<(hidden: T, weight: T, targets: T, chunk: number, softCap?: number, master?: T | null) => T>(
+      'token_logps',
+    ),
+  tokenEmbedding: prospect<(weight: T, tokens: T) => T>('token_embedding'),
+  linear: prospect<(input: T, weight: T, bias?: T | null, master?: T | null) => T>('linear'),
   rmsNorm: prospect<(x: T, scale: T, epsilon: number, offset?: number, dtype?: Dtype) => T>('rms_norm'),
   addRmsNorm:
     prospect<(x: T, delta: T, scale: T, epsilon: number, offset?: number, dtype?: Dtype) => [total: T, normed: T]>(

@@ -94,7 +94,12 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
       logps: new Float32Array(batch.rows.length),
     }
     const passes = micros.map((micro, i) => {
-      const work = () => backwardPass(trainer, batch, only ?? policyPass(trainer, weights, batch, pack(micro)), into)
+      const work = () => {
+        const pass = only ?? policyPass(trainer, weights, batch, pack(micro))
+        // What the last backward pass needs of them autograd holds, and lets go of a block at a time as gradients come.
+        if (i === micros.length - 1 && !pass.tape) decoder.disposeWeights(weights)
+        return backwardPass(trainer, batch, pass, into)
+      }
       return naming(i, () => scope(work))
     })
     const loss = collect(passes, into) // once all is under way: a GPU is waited for once

@@ -119,6 +119,7 @@ export function withDropout(weights: Weights, keys: () => DropoutKeys): Weights 
   if (!(adapter instanceof LowRank && adapter.drops)) return weights
   const training = new Weights(weights.compute, weights)
   training.quantized = weights.quantized
+  training.masters = weights.masters
   training.adapter = adapter.withDropout(keys())
   return training
 }

@@ -1,0 +1,28 @@
+// Gradients that a kernel adds up in a leaf of autograd itself: autograd would take a tensor of its own for each pass, and add it in another.
+#pragma once
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <c10/util/Exception.h>
+
+namespace prospect {
+
+/// The leaf's gradient after write(sums, add), which makes float32 sums of the leaf's shape: sums = the gradient, or where there is one yet, sums += it.
+template <typename Write>
+void addToGradient(const at::Tensor& leaf, const Write& write) {
+  TORCH_CHECK(leaf.is_leaf() && leaf.scalar_type() == at::kFloat && leaf.is_contiguous(), "gradients are added up in contiguous float32 leaves, got ",
+              leaf.toString(), " of ", leaf.sizes());
+  auto& gradient = leaf.mutable_grad();
+  if (gradient.defined()) return write(gradient, true);
+  const auto sums = at::empty(leaf.sizes(), at::TensorOptions(leaf.device()).dtype(at::kFloat));
+  write(sums, false);
+  gradient = sums;
+}
+
+/// A master is the float32 leaf that a weight is a rounded copy of; it gets the gradient, and the copy none.
+inline void checkMaster(const at::Tensor& weight, const at::Tensor& master) {
+  if (!master.defined()) return;
+  TORCH_CHECK(master.sizes() == weight.sizes(), "a weight and its master must have one shape, got ", weight.sizes(), " and ", master.sizes());
+  TORCH_CHECK(!weight.requires_grad(), "a weight that has a master must not ask for a gradient itself");
+}
+
+}  // namespace prospect
