@@ -3,7 +3,12 @@ import { shapes } from '../kto/shapes.mjs'
 /** The different matrices of a model's blocks, and its head. */
 export function layers(name) {
   const shape = shapes[name]
-  const { hidden_size: width, intermediate_size: inner, num_attention_heads: heads, num_key_value_heads: groups } = shape
+  const {
+    hidden_size: width,
+    intermediate_size: inner,
+    num_attention_heads: heads,
+    num_key_value_heads: groups,
+  } = shape
   return [
     { name: 'query, output', outputs: width, inputs: width },
     { name: 'key, value', outputs: (width / heads) * groups, inputs: width },

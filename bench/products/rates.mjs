@@ -22,20 +22,22 @@ function timed(work) {
   return performance.now() - began
 }
 
-const rates = layers(shape).slice(0, first).map(({ outputs, inputs }) =>
-  scope(() => {
-    const [x, w, upstream] = [random(tokens, inputs), random(outputs, inputs), random(tokens, outputs)]
-    const backward = () => {
-      const y = op.linear(x, w)
-      return timed(() => y.backward(upstream))
-    }
-    const forward = fastest(() => timed(() => op.linear(x, w)))
-    x.withGrad()
-    const ofInputs = fastest(backward)
-    x.withGrad(false)
-    w.withGrad()
-    const ofWeight = fastest(backward)
-    return [forward, ofInputs, ofWeight].map((ms) => (2 * tokens * outputs * inputs) / ms / 1e6)
-  }),
-)
+const rates = layers(shape)
+  .slice(0, first)
+  .map(({ outputs, inputs }) =>
+    scope(() => {
+      const [x, w, upstream] = [random(tokens, inputs), random(outputs, inputs), random(tokens, outputs)]
+      const backward = () => {
+        const y = op.linear(x, w)
+        return timed(() => y.backward(upstream))
+      }
+      const forward = fastest(() => timed(() => op.linear(x, w)))
+      x.withGrad()
+      const ofInputs = fastest(backward)
+      x.withGrad(false)
+      w.withGrad()
+      const ofWeight = fastest(backward)
+      return [forward, ofInputs, ofWeight].map((ms) => (2 * tokens * outputs * inputs) / ms / 1e6)
+    }),
+  )
 console.log(JSON.stringify(rates))

@@ -32,7 +32,9 @@ const sides = {
   "libtorch's": own({ PROSPECT_TILES: 'off' }),
   ...(values.python && {
     "Python's torch": () =>
-      JSON.parse(execFileSync(values.python, [join(folder, 'rates.py'), JSON.stringify(used), tokens, threads, rounds])),
+      JSON.parse(
+        execFileSync(values.python, [join(folder, 'rates.py'), JSON.stringify(used), tokens, threads, rounds]),
+      ),
   }),
 }
 
@@ -43,6 +45,8 @@ for (const [i, { name, outputs, inputs }] of used.entries()) {
   console.log(`${name} (${outputs} x ${inputs})`)
   for (const { side, sittings } of found) {
     const best = names.map((_, j) => Math.max(...sittings.map((rates) => rates[i][j])))
-    console.log(`  ${side.padEnd(16)}${names.map((name, j) => `${name} ${best[j].toFixed(0).padStart(5)}`).join('   ')}`)
+    console.log(
+      `  ${side.padEnd(16)}${names.map((name, j) => `${name} ${best[j].toFixed(0).padStart(5)}`).join('   ')}`,
+    )
   }
 }

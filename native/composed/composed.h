@@ -22,6 +22,8 @@ std::tuple<at::Tensor, at::Tensor> addRmsNorm(const at::Tensor& x, const at::Ten
                                               c10::optional<at::ScalarType> dtype);
 std::tuple<at::Tensor, at::Tensor> rotaryEmbedding(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& cos, const at::Tensor& sin);
 at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation);
+at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation, const at::Tensor& weight,
+                       const c10::optional<at::Tensor>& master);
 /// `segments` lies on the CPU: it decides what is computed, not with which numbers.
 at::Tensor segmentAttention(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const at::Tensor& segments, double scale,
                             int64_t window, double softCap, const c10::optional<at::Tensor>& contextKeys, const c10::optional<at::Tensor>& contextValues);

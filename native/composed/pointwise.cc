@@ -162,6 +162,11 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::opti
   return bias.has_value() ? product.add(*bias) : product;
 }
 
+at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation, const at::Tensor& weight,
+                       const c10::optional<at::Tensor>& master) {
+  return composed::linear(composed::gatedActivation(gate, up, activation), weight, c10::nullopt, master);
+}
+
 at::Tensor tokenEmbedding(const at::Tensor& weight, const at::Tensor& tokens) { return at::embedding(weight, tokens); }
 
 at::Tensor keyedDropout(const at::Tensor& input, const at::Tensor& keys, int64_t seed, double share) {

@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -6,6 +7,8 @@
 
 #include "dispatch.h"
 #include "kernels.h"
+#include "leaf.h"
+#include "product.h"
 #include "simd.h"
 
 namespace prospect {
@@ -87,7 +90,12 @@ at::Tensor forwardOf(const at::Tensor& gate, const at::Tensor& up, const std::st
   return result;
 }
 
-std::pair<at::Tensor, at::Tensor> backwardOf(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& upstream, const std::string& activation) {
+struct Gradients {
+  at::Tensor gate, up;
+};
+
+/// Writes `result` again beside, where it is defined.
+Gradients backwardOf(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& upstream, const std::string& activation, const at::Tensor& result) {
   const int64_t rows = gate.size(0), width = gate.size(1);
   auto ofGate = at::empty({rows, width}, gate.options()), ofUp = at::empty({rows, width}, gate.options());
   withFloatType(gate.scalar_type(), [&](auto type) {
@@ -95,17 +103,18 @@ std::pair<at::Tensor, at::Tensor> backwardOf(const at::Tensor& gate, const at::T
     withActivation(activation, [&](auto function) {
       using F = decltype(function);
       const T *gates = gate.data_ptr<T>(), *ups = up.data_ptr<T>(), *from = upstream.data_ptr<T>();
-      T *gateTo = ofGate.data_ptr<T>(), *upTo = ofUp.data_ptr<T>();
+      T *gateTo = ofGate.data_ptr<T>(), *upTo = ofUp.data_ptr<T>(), *resultTo = result.defined() ? result.data_ptr<T>() : nullptr;
       const int64_t gateStride = gate.stride(0), upStride = up.stride(0);
       at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / width), [&](int64_t begin, int64_t end) {
         vectorised([&]() PROSPECT_INLINE {
           for (int64_t row = begin; row < end; row++) {
             const T *g = gates + row * gateStride, *u = ups + row * upStride, *d = from + row * width;
-            T *gTo = gateTo + row * width, *uTo = upTo + row * width;
+            T *gTo = gateTo + row * width, *uTo = upTo + row * width, *out = resultTo ? resultTo + row * width : nullptr;
             eachSixteen(width, [&](int64_t i, int64_t count) PROSPECT_INLINE {
               const auto [value, slope] = F::at(loadUpTo(g + i, count));
-              const Floats down = loadUpTo(d + i, count);
-              storeUpTo(gTo + i, down * loadUpTo(u + i, count) * slope, count);
+              const Floats down = loadUpTo(d + i, count), other = loadUpTo(u + i, count);
+              if (out) storeUpTo(out + i, value * other, count);
+              storeUpTo(gTo + i, down * other * slope, count);
               storeUpTo(uTo + i, down * value, count);
             });
           }
@@ -124,19 +133,59 @@ struct Gated : torch::autograd::Function<Gated> {
   }
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
-    auto [gate, up] = backwardOf(saved[0], saved[1], outputs[0].contiguous(), context->saved_data["activation"].toStringRef());
+    auto [gate, up] = backwardOf(saved[0], saved[1], outputs[0].contiguous(), context->saved_data["activation"].toStringRef(), at::Tensor());
     return {gate, up, at::Tensor()};
   }
 };
 
+/// What is gated is computed again in the backward pass, beside its own gradients: it would be a third of what a block keeps.
+struct GatedLinear : torch::autograd::Function<GatedLinear> {
+  /// The weight stands in for a master that is not there.
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up, const std::string& activation, const at::Tensor& weight,
+                            const at::Tensor& masterOrWeight, bool hasMaster) {
+    context->save_for_backward({gate, up, weight});
+    context->saved_data["activation"] = activation;
+    context->saved_data["of_weight"] = masterOrWeight.requires_grad();
+    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
+    const at::AutoDispatchBelowADInplaceOrView below;
+    return timesTransposed(forwardOf(gate, up, activation), weight);
+  }
+  static variable_list backward(AutogradContext* context, variable_list outputs) {
+    const at::AutoDispatchBelowADInplaceOrView below;
+    const auto saved = context->get_saved_variables();
+    const auto &gate = saved[0], &up = saved[1], &weight = saved[2], &upstream = outputs[0];
+    const bool wanted = context->saved_data["of_weight"].toBool();
+    const auto inner = wanted ? at::empty(gate.sizes(), weight.options()) : at::Tensor();
+    auto [ofGate, ofUp] = backwardOf(gate, up, times(upstream, weight), context->saved_data["activation"].toStringRef(), inner);
+    return {ofGate, ofUp, at::Tensor(), wanted ? weightGradient(*context, upstream, inner) : at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+at::Tensor withRowsTogether(const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); }
+
+void check(const at::Tensor& gate, const at::Tensor& up) {
+  TORCH_CHECK(gate.dim() == 2 && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up must be [tokens, width] of one dtype");
+}
+
 }  // namespace
 
 at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation) {
-  TORCH_CHECK(gate.dim() == 2 && gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "gate and up must be [tokens, width] of one dtype");
-  const auto rows = [](const at::Tensor& x) { return x.stride(1) == 1 ? x : x.contiguous(); };
+  check(gate, up);
   const std::string name(activation.data(), activation.size());
-  if (!needsGradient({gate, up})) return forwardOf(rows(gate), rows(up), name);
-  return Gated::apply(rows(gate), rows(up), name);
+  if (!needsGradient({gate, up})) return forwardOf(withRowsTogether(gate), withRowsTogether(up), name);
+  return Gated::apply(withRowsTogether(gate), withRowsTogether(up), name);
+}
+
+at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation, const at::Tensor& weight,
+                       const c10::optional<at::Tensor>& master) {
+  check(gate, up);
+  TORCH_CHECK(weight.dim() == 2 && weight.size(1) == gate.size(1) && weight.scalar_type() == gate.scalar_type(), "weight must be [out, width], of the dtype of gate");
+  const auto original = master.has_value() ? *master : at::Tensor();
+  checkMaster(weight, original);
+  const std::string name(activation.data(), activation.size());
+  const auto gates = withRowsTogether(gate), ups = withRowsTogether(up);
+  if (!needsGradient({gate, up, weight, original})) return timesTransposed(forwardOf(gates, ups, name), weight);
+  return GatedLinear::apply(gates, ups, name, weight, original.defined() ? original : weight, original.defined());
 }
 
 }  // namespace prospect

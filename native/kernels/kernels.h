@@ -47,6 +47,10 @@ std::tuple<at::Tensor, at::Tensor> rotaryEmbedding(const at::Tensor& queries, co
 /// activation(gate) up, element by element; 'silu', 'gelu' (exact), 'gelu_tanh' or 'relu'. Both [tokens, width]; they may be halves of one product.
 at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation);
 
+/// gated_activation(gate, up) weight^T, with `master` as in linear(): of the two [tokens, width] and what they give, only the two are kept for backward.
+at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation, const at::Tensor& weight,
+                       const c10::optional<at::Tensor>& master);
+
 /// Causal attention within the segments of a packed stream: queries [tokens, heads, headSize], keys and values [tokens, keyValueHeads, headSize]
 /// -> [tokens, heads x headSize]. segments int32 [segments, 4]: start, length, parent (an earlier segment, or -1), foreign. A segment's tokens see
 /// those before them in it, its parent and its parent's parents. A foreign segment lies in contextKeys and contextValues, [context tokens,

@@ -3,6 +3,9 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <c10/util/Exception.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "product.h"
 
 namespace prospect {
 
@@ -23,6 +26,16 @@ inline void checkMaster(const at::Tensor& weight, const at::Tensor& master) {
   if (!master.defined()) return;
   TORCH_CHECK(master.sizes() == weight.sizes(), "a weight and its master must have one shape, got ", weight.sizes(), " and ", master.sizes());
   TORCH_CHECK(!weight.requires_grad(), "a weight that has a master must not ask for a gradient itself");
+}
+
+constexpr const char* kMaster = "master";  // of a node's saved data, where its weight has one
+
+/// upstream^T x, a node's gradient of its weight; where the weight has a master it goes there, and nothing is given.
+inline at::Tensor weightGradient(const torch::autograd::AutogradContext& node, const at::Tensor& upstream, const at::Tensor& x) {
+  const auto master = node.saved_data.find(kMaster);
+  if (master == node.saved_data.end()) return transposedTimes(upstream, x);
+  addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { transposedTimesInto(sums, upstream, x, add); });
+  return {};
 }
 
 }  // namespace prospect

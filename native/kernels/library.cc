@@ -26,6 +26,7 @@ void eachOperator(const Define& define) {
       &addRmsNorm, &composed::addRmsNorm);
   define("rotary_embedding(Tensor queries, Tensor keys, Tensor cos, Tensor sin) -> (Tensor, Tensor)", &rotaryEmbedding, &composed::rotaryEmbedding);
   define("gated_activation(Tensor gate, Tensor up, str activation) -> Tensor", &gatedActivation, &composed::gatedActivation);
+  define("gated_linear(Tensor gate, Tensor up, str activation, Tensor weight, Tensor? master=None) -> Tensor", &gatedLinear, &composed::gatedLinear);
   define(
       "segment_attention(Tensor queries, Tensor keys, Tensor values, Tensor segments, float scale, int window=0, float soft_cap=0., "
       "Tensor? context_keys=None, Tensor? context_values=None) -> Tensor",

@@ -27,7 +27,7 @@ struct Linear : torch::autograd::Function<Linear> {
     // What a frozen operand's gradient would need is not kept.
     context->save_for_backward({masterOrWeight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? weight : at::Tensor()});
     context->saved_data["bias"] = bias.defined() && bias.requires_grad();
-    if (hasMaster) context->saved_data["master"] = masterOrWeight;
+    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
     return product(x, weight, bias);
   }
 
@@ -35,12 +35,7 @@ struct Linear : torch::autograd::Function<Linear> {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
-    at::Tensor ofWeight;
-    const auto master = context->saved_data.find("master");
-    if (x.defined() && master == context->saved_data.end()) ofWeight = transposedTimes(upstream, x);
-    else if (x.defined())
-      addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { transposedTimesInto(sums, upstream, x, add); });
-    return {weight.defined() ? times(upstream, weight) : at::Tensor(), ofWeight,
+    return {weight.defined() ? times(upstream, weight) : at::Tensor(), x.defined() ? weightGradient(*context, upstream, x) : at::Tensor(),
             context->saved_data["bias"].toBool() ? upstream.sum(0) : at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

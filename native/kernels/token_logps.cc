@@ -72,7 +72,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     context->save_for_backward({hidden, weight, targets, logSums});
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
-    if (hasMaster) context->saved_data["master"] = masterOrWeight;
+    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
     return logps;
   }
 
@@ -105,7 +105,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
     const auto &hidden = saved[0], &weight = saved[1];
-    const auto master = context->saved_data.find("master");
+    const auto master = context->saved_data.find(kMaster);
     auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
     at::Tensor ofWeight;
     if (master != context->saved_data.end()) {

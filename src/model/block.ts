@@ -3,7 +3,7 @@ import { scope } from '../tensor/scope.ts'
 import type { Dtype, Tensor } from '../tensor/tensor.ts'
 import type { Attention } from './attention.ts'
 import type { ModelConfig } from './config.ts'
-import { activate, addNorm, gated, linear, norm, type Weights } from './layers.ts'
+import { activate, addNorm, gatedLinear, linear, norm, type Weights } from './layers.ts'
 import { type Rotation, rotate } from './rope.ts'
 
 /** What a block works with besides its input. `rotations`: one for each of `config.ropes`. */
@@ -93,23 +93,17 @@ function queriesKeysValues(
 
 function feedForward(x: Tensor, layer: number, { config, weights }: BlockContext): Tensor {
   const modules = config.names.block.feedForward
-  const project = (name: string, x: Tensor) => linear(weights, moduleName(config, layer, name), x)
-  return project(modules.down, inner())
-
-  function inner(): Tensor {
-    switch (modules.layout) {
-      case 'gated':
-        return gated(project(modules.gate, x), project(modules.up, x), config.activation)
-      case 'gated-fused': {
-        const [gate, up] = op.splitWithSizes(
-          project(modules.gateUp, x),
-          [config.intermediateSize, config.intermediateSize],
-          1,
-        )
-        return gated(gate!, up!, config.activation)
-      }
-      case 'plain':
-        return activate(project(modules.up, x), config.activation)
+  const project = (module: string) => linear(weights, moduleName(config, layer, module), x)
+  const down = moduleName(config, layer, modules.down)
+  switch (modules.layout) {
+    case 'gated':
+      return gatedLinear(weights, down, project(modules.gate), project(modules.up), config.activation)
+    case 'gated-fused': {
+      const inner = config.intermediateSize
+      const [gate, up] = op.splitWithSizes(project(modules.gateUp), [inner, inner], 1)
+      return gatedLinear(weights, down, gate!, up!, config.activation)
     }
+    case 'plain':
+      return linear(weights, down, activate(project(modules.up), config.activation))
   }
 }

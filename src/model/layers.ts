@@ -128,7 +128,10 @@ export function activate(x: Tensor, activation: Activation): Tensor {
   }
 }
 
-/** activation(gate) up (Shazeer, arXiv 2002.05202), element by element. */
-export function gated(gate: Tensor, up: Tensor, activation: Activation): Tensor {
-  return op.gatedActivation(gate, up, activation)
+/** activation(gate) up (Shazeer, arXiv 2002.05202), element by element, through the linear module `name`. */
+export function gatedLinear(weights: Weights, name: string, gate: Tensor, up: Tensor, activation: Activation): Tensor {
+  const matrix = `${name}.weight`
+  if (weights.adapter || weights.quantized.has(matrix) || weights.has(`${name}.bias`))
+    return linear(weights, name, op.gatedActivation(gate, up, activation))
+  return op.gatedLinear(gate, up, activation, weight(weights, matrix), weights.masters.get(matrix) ?? null)
 }

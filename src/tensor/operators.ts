@@ -19,6 +19,7 @@ type Shape = readonly number[]
 type Unary = (self: T) => T
 type Binary = (self: T, other: T) => T
 type WithNumber = (self: T, other: number) => T
+type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'relu'
 /** After the listed arguments of a factory: layout is always strided. */
 type Layout = undefined
 
@@ -142,8 +143,8 @@ const rows = {
       'add_rms_norm',
     ),
   rotaryEmbedding: prospect<(queries: T, keys: T, cos: T, sin: T) => [queries: T, keys: T]>('rotary_embedding'),
-  gatedActivation:
-    prospect<(gate: T, up: T, activation: 'silu' | 'gelu' | 'gelu_tanh' | 'relu') => T>('gated_activation'),
+  gatedActivation: prospect<(gate: T, up: T, activation: Activation) => T>('gated_activation'),
+  gatedLinear: prospect<(gate: T, up: T, activation: Activation, weight: T, master?: T | null) => T>('gated_linear'),
   segmentAttention:
     prospect<
       (

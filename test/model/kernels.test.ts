@@ -5,7 +5,7 @@ import { type AttentionForm, type Segment, segmentAttention } from '../../src/mo
 import type { Activation } from '../../src/model/config.ts'
 import { op } from '../../src/tensor/operators.ts'
 import { Generator } from '../../src/tensor/random.ts'
-import { scope } from '../../src/tensor/scope.ts'
+import { noGrad, scope } from '../../src/tensor/scope.ts'
 import { type Dtype, Tensor } from '../../src/tensor/tensor.ts'
 import * as plain from './plain.ts'
 
@@ -124,7 +124,9 @@ test('the output head in chunks: the gradient of a bfloat16 weight adds up in fl
       })
   }))
 
-const hasTiles = existsSync('/proc/cpuinfo') && / amx_bf16 /.test(readFileSync('/proc/cpuinfo', 'utf8'))
+const flags = existsSync('/proc/cpuinfo') ? readFileSync('/proc/cpuinfo', 'utf8') : ''
+const hasTiles = / amx_bf16 /.test(flags)
+const multipliesBfloat16 = hasTiles || / avx512_bf16 /.test(flags)
 
 test('bfloat16 products of few tokens and a weight: rounded once; in tiles a token alone gives what it gives among others', () =>
   scope(() => {
@@ -230,6 +232,108 @@ test('gated activations, of two tensors and of two halves of one', () => {
     ),
   )
 })
+
+test('gated activations through a matrix', () => {
+  const sizes = fc.tuple(...[30, 70, 40].map((max) => fc.integer({ min: 1, max })))
+  const activations = fc.constantFrom<Activation>('silu', 'gelu', 'gelu_tanh', 'relu')
+  check(
+    fc.property(sizes, activations, dtypes, ([rows, width, outputs], activation, dtype) =>
+      scope(() => {
+        const inputs = [random([rows!, width!]), random([rows!, width!]), random([outputs!, width!])]
+        compare(
+          ([gate, up, weight]) => [op.gatedLinear(gate!, up!, activation, weight!)],
+          ([gate, up, weight]) => [plain.gated(gate!, up!, activation).matmul(weight!.transpose(0, 1))],
+          inputs.map((tensor) => ({ tensor })),
+          dtype,
+        )
+      }),
+    ),
+  )
+})
+
+test('a matrix that is computed with as a rounded copy gets its gradient in float32, added up over passes', () =>
+  scope(() => {
+    for (const [tokens, inputs, outputs] of [
+      [300, 160, 417], // large enough for products of this project's own; more outputs than inputs, and fewer
+      [300, 417, 160],
+      [9, 24, 40],
+    ] as const) {
+      const [x, up, upstream] = [
+        [tokens, inputs],
+        [tokens, inputs],
+        [tokens, outputs],
+      ].map((shape) => random(shape).to('bfloat16')) as [Tensor, Tensor, Tensor]
+      const weight = random([outputs, inputs])
+      const gradientOf = (product: (copy: Tensor, master: Tensor) => Tensor) => {
+        const master = weight.clone().withGrad()
+        const copy = noGrad(() => master.to('bfloat16'))
+        product(copy, master).backward(upstream)
+        const once = master.grad!.clone()
+        product(copy, master).backward(upstream)
+        expect(distance(master.grad!, once.mul(2))).toBeLessThan(1e-6)
+        return once
+      }
+      const exact = (x: Tensor) => upstream.to('float32').transpose(0, 1).matmul(x.to('float32'))
+      // Where bfloat16 is multiplied natively, nothing is rounded after the sum; what is gated is rounded before.
+      const tolerance = multipliesBfloat16 && tokens > 32 ? 1e-5 : 2 ** -8
+      expect(
+        distance(
+          gradientOf((copy, master) => op.linear(x, copy, null, master)),
+          exact(x),
+        ),
+      ).toBeLessThan(tolerance)
+      const gated = op.gatedActivation(x, up, 'silu')
+      const through = gradientOf((copy, master) => op.gatedLinear(x, up, 'silu', copy, master))
+      expect(distance(through, exact(gated))).toBeLessThan(tolerance)
+    }
+  }))
+
+test('token log-probabilities with a rounded copy of the head: the gradient in float32, whatever the chunk, added up', () =>
+  scope(() => {
+    const [states, head] = [random([96, 128]).to('bfloat16'), random([2100, 128]).mul(0.1)]
+    const targets = Tensor.from(
+      Array.from({ length: 96 }, (_, i) => (i * 331) % 2100),
+      undefined,
+      'int64',
+    )
+    const exact = head.to('bfloat16').to('float32').withGrad()
+    op.tokenLogps(states.to('float32'), exact, targets, 96).sum().backward()
+    for (const chunk of [96, 40, 7]) {
+      const master = head.clone().withGrad()
+      const copy = noGrad(() => master.to('bfloat16'))
+      for (const times of [1, 2]) {
+        op.tokenLogps(states, copy, targets, chunk, 0, master).sum().backward()
+        expect(distance(master.grad!, exact.grad!.mul(times))).toBeLessThan(2 ** -6)
+      }
+    }
+  }))
+
+test('rows of an embedding: tokens that come again add up, and so do passes', () => {
+  const tokens = fc.array(fc.nat(20), { minLength: 1, maxLength: 300 })
+  check(
+    fc.property(tokens, fc.integer({ min: 1, max: 70 }), (ids, width) =>
+      scope(() => {
+        const [own, theirs] = [random([21, width]).withGrad(), random([21, width]).withGrad()]
+        const indices = Tensor.from(Int32Array.from(ids), undefined, 'int64')
+        for (let pass = 0; pass < 2; pass++) {
+          const upstream = random([ids.length, width])
+          op.tokenEmbedding(own, indices).mul(2).backward(upstream)
+          op.embedding(theirs, indices).mul(2).backward(upstream)
+        }
+        expect(distance(own.grad!, theirs.grad!)).toBeLessThan(1e-6)
+        expect(op.tokenEmbedding(own, indices).toArray()).toEqual(op.embedding(own, indices).toArray())
+      }),
+    ),
+  )
+})
+
+test('a weight and its master must fit', () =>
+  scope(() => {
+    const [x, copy] = [random([2, 4]), random([3, 4])]
+    expect(() => op.linear(x, copy, null, random([4, 3]).withGrad())).toThrow(/one shape, got \[3, 4\] and \[4, 3\]/)
+    const notALeaf = random([3, 4]).withGrad().mul(2)
+    expect(() => op.linear(x, copy, null, notALeaf).backward(random([2, 3]))).toThrow(/float32 leaves/)
+  }))
 
 test('an unknown activation is named', () => {
   scope(() => expect(() => op.gatedActivation(random([2, 2]), random([2, 2]), 'tanh' as 'silu')).toThrow(/got 'tanh'/))

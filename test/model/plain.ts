@@ -42,7 +42,15 @@ export function tokenLogps(states: Tensor, head: Tensor, targets: Tensor, _rows:
 
 type Kernels = Pick<
   typeof op,
-  'linear' | 'rmsNorm' | 'addRmsNorm' | 'rotaryEmbedding' | 'gatedActivation' | 'tokenLogps' | 'toDtype'
+  | 'linear'
+  | 'rmsNorm'
+  | 'addRmsNorm'
+  | 'rotaryEmbedding'
+  | 'gatedActivation'
+  | 'gatedLinear'
+  | 'tokenEmbedding'
+  | 'tokenLogps'
+  | 'toDtype'
 >
 const plainKernels: Kernels = {
   tokenLogps,
@@ -57,6 +65,8 @@ const plainKernels: Kernels = {
   },
   rotaryEmbedding: (queries, keys, cos, sin) => [rotate(queries, { cos, sin }), rotate(keys, { cos, sin })],
   gatedActivation: (gate, up, activation) => gated(gate, up, activation),
+  gatedLinear: (gate, up, activation, weight) => gated(gate, up, activation).matmul(weight.transpose(0, 1)),
+  tokenEmbedding: (weight, tokens) => op.embedding(weight, tokens),
   toDtype: (self) => self,
 }
 

@@ -94,6 +94,31 @@ test('rotary positions and gated activations', () => {
   )
 })
 
+test('products with rounded copies of weights, whose gradients go to the weights themselves', () => {
+  check(
+    fc.property(size(40), size(40), size(40), fc.constantFrom(0, 5), (tokens, inputs, outputs, cap) =>
+      scope(() => {
+        const rounded = (x: Tensor) => noGrad(() => x.to('bfloat16'))
+        const [x, weight, bias] = [random([tokens, inputs]), random([outputs, inputs]), random([outputs])]
+        const half = (x: Tensor) => x.to('bfloat16')
+        compare((k, [x, w, b]) => [k.linear(half(x!), rounded(w!), half(b!), w!)], [x, weight, bias], 2e-2)
+        compare(
+          (k, [x, up, w]) => [k.gatedLinear(half(x!), half(up!), 'silu', rounded(w!), w!)],
+          [x, random([tokens, inputs]), weight],
+          2e-2,
+        )
+        const targets = Tensor.from(
+          Int32Array.from({ length: tokens }, (_, i) => (i * 7) % outputs),
+          undefined,
+          'int64',
+        )
+        compare((k, [x, w]) => [k.tokenLogps(half(x!), rounded(w!), targets, 9, cap, w!)], [x, weight], 2e-2)
+        compare((k, [w]) => [k.tokenEmbedding(w!, targets)], [weight], 1e-6)
+      }),
+    ),
+  )
+})
+
 test('log-probabilities of tokens, in one chunk and in several, with a soft cap and without', () => {
   check(
     fc.property(size(30), size(40), size(12), fc.constantFrom(0, 5), dtypes, (rows, vocabulary, chunk, cap, dtype) =>
