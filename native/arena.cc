@@ -167,7 +167,7 @@ void Arena::release(Free::iterator range, size_t size) {
   insert(start, {size, false, whole.region});
 }
 
-/// Before new pages come: gives others back where memory would pass an eighth over what the busiest moment needed.
+/// Before new pages come: gives others back where memory would pass what the busiest moment needed by an eighth, at most kSlack, and kSlack.
 void Arena::trim(size_t incoming) {
   const size_t needed = std::max(peak_, live_ + incoming);
   const size_t limit = needed + std::min(needed / 8, kSlack) + kSlack;

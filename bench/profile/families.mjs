@@ -5,11 +5,11 @@ const families = [
   ['attention', /attention|softmax/i],
   ['norm', /norm|rsqrt|pow|square|mean/i],
   ['rope', /rope|rotary|rotate/i],
-  ['activation', /silu|swiglu|gelu/i],
+  ['activation', /silu|swiglu|gelu|gated_activation|\bGated\b/i],
   ['optimiser', /adamw|foreach|clip/i],
   [
     'matmul',
-    /\b(mm|addmm|addmm_|bmm|baddbmm|matmul|linear|mkldnn_linear)\b|MmBackward|BmmBackward|LinearBackward|AddmmBackward/,
+    /\b(mm|addmm|addmm_|bmm|baddbmm|matmul|linear|gated_linear|mkldnn_linear)\b|MmBackward|BmmBackward|Linear|AddmmBackward/,
   ],
   ['casts and copies', /copy|_to_copy|\bto\b|ToCopy|clone|contiguous|AccumulateGrad/],
   ['embedding and gathers', /embedding|index|take/i],

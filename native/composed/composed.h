@@ -15,6 +15,9 @@ at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const 
 double gradientNorm(at::TensorList gradients);
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale);
+void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorList firstCodes, at::TensorList firstScales, at::TensorList secondCodes,
+               at::TensorList secondScales, int64_t step, double learningRate, double beta1, double beta2, double epsilon, double weightDecay,
+               double gradientScale);
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master);
 at::Tensor tokenEmbedding(const at::Tensor& weight, const at::Tensor& tokens);
 at::Tensor rmsNorm(const at::Tensor& x, const at::Tensor& scale, double epsilon, double offset, c10::optional<at::ScalarType> dtype);

@@ -106,13 +106,13 @@ uint64_t mixedNumber(uint64_t x) {
 struct LinearOfCopy : torch::autograd::Function<LinearOfCopy> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& master) {
     context->save_for_backward({x, weight});
-    context->saved_data["master"] = master;
+    context->saved_data[kMaster] = master;
     return at::linear(x, weight);
   }
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
-    addToGradient(context->saved_data["master"].toTensor(), [&](at::Tensor sums, bool add) {
+    addToGradient(context->saved_data[kMaster].toTensor(), [&](at::Tensor sums, bool add) {
       const auto product = upstream.t().mm(x);
       add ? sums.add_(product) : sums.copy_(product);
     });

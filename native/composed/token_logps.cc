@@ -40,7 +40,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
                             double softCap, const at::Tensor& masterOrWeight, bool hasMaster) {
     context->save_for_backward({hidden, weight, targets});
-    if (hasMaster) context->saved_data["master"] = masterOrWeight;
+    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
     return compute(hidden, weight, targets, chunk, softCap);
@@ -49,16 +49,10 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   /// d logp / d logits = onehot(target) - softmax(logits), times the cap's derivative 1 - tanh^2; a chunk at a time.
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
-    const auto &hidden = saved[0], &weight = saved[1];
-    const auto master = context->saved_data.find("master");
+    const auto& hidden = saved[0];
     const auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    at::Tensor ofWeight;
-    if (master != context->saved_data.end()) {
-      addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); });
-    } else {
-      if (weight.requires_grad()) ofWeight = at::empty(weight.sizes(), weight.options().dtype(at::kFloat));
-      gradients(context, saved, outputs[0], ofHidden, ofWeight, false);
-    }
+    const auto write = [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); };
+    const auto ofWeight = summedGradient(*context, saved[1], write);
     return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 

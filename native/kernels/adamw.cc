@@ -1,18 +1,31 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <numeric>
 #include <utility>
 #include <vector>
 
+#include "dynamic_code.h"
 #include "kernels.h"
 
 namespace prospect {
 namespace {
 
 struct Coefficients {
-  float decay, beta1, beta2, stepSize, rootCorrection2, epsilon, gradientScale;
+  Coefficients(int64_t step, double learningRate, double firstDecay, double secondDecay, double denominator, double weightDecay, double scale)
+      : decay(static_cast<float>(1 - learningRate * weightDecay)),
+        firstShare(static_cast<float>(1 - firstDecay)),
+        beta2(static_cast<float>(secondDecay)),
+        secondShare(static_cast<float>(1 - secondDecay)),
+        stepSize(static_cast<float>(learningRate / (1 - std::pow(firstDecay, static_cast<double>(step))))),
+        rootCorrection2(static_cast<float>(std::sqrt(1 - std::pow(secondDecay, static_cast<double>(step))))),
+        epsilon(static_cast<float>(denominator)),
+        gradientScale(static_cast<float>(scale)) {}
+  float decay, firstShare, beta2, secondShare, stepSize, rootCorrection2, epsilon, gradientScale;
 };
 
 // One version of the loop for each instruction set, chosen at load: the addon may move between processors.
@@ -23,8 +36,8 @@ void update(float* __restrict parameter, const float* __restrict gradient, float
             const Coefficients c) {
   for (int64_t i = 0; i < count; i++) {
     const float g = gradient[i] * c.gradientScale;
-    const float m = first[i] + (g - first[i]) * (1 - c.beta1);
-    const float v = second[i] * c.beta2 + g * g * (1 - c.beta2);
+    const float m = first[i] + (g - first[i]) * c.firstShare;
+    const float v = second[i] * c.beta2 + g * g * c.secondShare;
     first[i] = m;
     second[i] = v;
     parameter[i] = parameter[i] * c.decay - c.stepSize * m / (std::sqrt(v) / c.rootCorrection2 + c.epsilon);
@@ -46,6 +59,90 @@ float squaresOf(const float* values, int64_t count) {
   for (int64_t i = 0; i < count; i++) sum += values[i] * values[i];
   return sum;
 }
+
+/// Finds the nearest value of a code. The upper half of a float's bits names a cell, which at most one middle between values lies in.
+class Quantizer {
+ public:
+  explicit Quantizer(bool withSign) : code(dynamicCode(withSign)) {
+    const auto middles = middlesOf(code);
+    const float most = std::numeric_limits<float>::infinity();
+    lower_[0] = -most;
+    upper_[255] = most;
+    for (size_t i = 0; i < middles.size(); i++) upper_[i] = lower_[i + 1] = middles[i];
+    for (int32_t sign = 0; sign < 2; sign++) {
+      for (int32_t cell = 0; cell < kCells; cell++) {
+        const int32_t bits = (cell + kFirst) << 16;
+        float start;
+        std::memcpy(&start, &bits, sizeof(start));
+        const float value = cell == 0 ? 0 : sign == 0 ? start : -start;
+        cells_[static_cast<size_t>(sign * kCells + cell)] = static_cast<int32_t>(std::lower_bound(middles.begin(), middles.end(), value) - middles.begin());
+      }
+    }
+  }
+
+  /// Codes of a block of numbers from -1 to 1, or from 0 where the code has no sign.
+#if defined(__x86_64__)
+  __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-math-errno", "no-trapping-math")))
+#endif
+  void quantize(const float* __restrict values, float inverse, uint8_t* __restrict codes, int64_t count) const {
+    const int32_t* cells = cells_.data();
+    const float *lower = lower_.data(), *upper = upper_.data();
+    for (int64_t i = 0; i < count; i++) {
+      const float value = std::min(1.0f, std::max(-1.0f, values[i] * inverse));
+      int32_t bits;
+      std::memcpy(&bits, &value, sizeof(bits));
+      const int32_t cell = std::max(0, ((bits & 0x7fffffff) >> 16) - kFirst);
+      const int32_t near = cells[cell + (bits < 0 ? kCells : 0)];
+      codes[i] = static_cast<uint8_t>(near + (upper[near] < value) - (lower[near] >= value));
+    }
+  }
+
+  const DynamicCode& code;
+
+ private:
+  static constexpr int32_t kFirst = 103 << 7;                // cells begin at 2^-24, far below the least middle
+  static constexpr int32_t kCells = (127 << 7) - kFirst + 1;  // and end at 1
+  std::array<int32_t, 2 * kCells> cells_{};
+  std::array<float, 256> lower_{}, upper_{};
+};
+
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-math-errno", "no-trapping-math")))
+#endif
+void dequantize(const float* __restrict code, const uint8_t* __restrict codes, float scale, float* __restrict values, int64_t count) {
+  for (int64_t i = 0; i < count; i++) values[i] = code[codes[i]] * scale;
+}
+
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "associative-math", "no-signed-zeros", "no-trapping-math", "finite-math-only")))
+#endif
+float largestMagnitude(const float* values, int64_t count) {
+  float largest = 0;
+  for (int64_t i = 0; i < count; i++) largest = std::max(largest, std::fabs(values[i]));
+  return largest;
+}
+
+/// One moment, a code an element and a scale a block.
+struct Moment {
+  Moment(const at::Tensor& codes, const at::Tensor& scales, int64_t count) {
+    const int64_t blocks = (count + kMomentBlock - 1) / kMomentBlock;
+    TORCH_CHECK(codes.scalar_type() == at::kByte && codes.is_contiguous() && codes.device().is_cpu() && codes.numel() == blocks * kMomentBlock,
+                "a moment of ", count, " elements has ", blocks, " x ", kMomentBlock, " contiguous codes on the CPU, got ", codes.toString(), " of ", codes.sizes());
+    code = codes.data_ptr<uint8_t>();
+    scale = floatsOf(scales, blocks);
+  }
+  void load(const Quantizer& quantizer, int64_t block, float* values, int64_t count) const {
+    dequantize(quantizer.code.data(), code + block * kMomentBlock, scale[block], values, count);
+  }
+  void store(const Quantizer& quantizer, int64_t block, const float* values, int64_t count) const {
+    const float largest = largestMagnitude(values, count);
+    const bool any = largest > 1e-36f;  // the inverse of less is not finite
+    scale[block] = any ? largest : 0;
+    quantizer.quantize(values, any ? 1 / largest : 0, code + block * kMomentBlock, count);
+  }
+  uint8_t* code;
+  float* scale;
+};
 
 }  // namespace
 
@@ -72,14 +169,7 @@ void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList f
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale) {
   TORCH_CHECK(gradients.size() == parameters.size() && firstMoments.size() == parameters.size() && secondMoments.size() == parameters.size(),
               "adamw_ takes as many gradients and moments as parameters");
-  Coefficients c;
-  c.decay = static_cast<float>(1 - learningRate * weightDecay);
-  c.beta1 = static_cast<float>(beta1);
-  c.beta2 = static_cast<float>(beta2);
-  c.stepSize = static_cast<float>(learningRate / (1 - std::pow(beta1, static_cast<double>(step))));
-  c.rootCorrection2 = static_cast<float>(std::sqrt(1 - std::pow(beta2, static_cast<double>(step))));
-  c.epsilon = static_cast<float>(epsilon);
-  c.gradientScale = static_cast<float>(gradientScale);
+  const Coefficients c(step, learningRate, beta1, beta2, epsilon, weightDecay, gradientScale);
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto count = parameters[i].numel();
     float* parameter = floatsOf(parameters[i], count);
@@ -88,6 +178,32 @@ void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList f
     float* second = floatsOf(secondMoments[i], count);
     at::parallel_for(0, count, 1 << 15, [&](int64_t begin, int64_t end) {
       update(parameter + begin, gradient + begin, first + begin, second + begin, end - begin, c);
+    });
+  }
+}
+
+void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorList firstCodes, at::TensorList firstScales, at::TensorList secondCodes,
+               at::TensorList secondScales, int64_t step, double learningRate, double beta1, double beta2, double epsilon, double weightDecay,
+               double gradientScale) {
+  for (const auto& list : {gradients, firstCodes, firstScales, secondCodes, secondScales})
+    TORCH_CHECK(list.size() == parameters.size(), "adamw_8bit_ takes as many gradients, codes and scales as parameters");
+  static const Quantizer withSign(true), withoutSign(false);
+  const Coefficients c(step, learningRate, beta1, beta2, epsilon, weightDecay, gradientScale);
+  for (size_t i = 0; i < parameters.size(); i++) {
+    const auto count = parameters[i].numel();
+    float* parameter = floatsOf(parameters[i], count);
+    const float* gradient = floatsOf(gradients[i], count);
+    const Moment first(firstCodes[i], firstScales[i], count), second(secondCodes[i], secondScales[i], count);
+    at::parallel_for(0, (count + kMomentBlock - 1) / kMomentBlock, 1 << 6, [&](int64_t begin, int64_t end) {
+      alignas(64) float m[kMomentBlock], v[kMomentBlock];
+      for (int64_t block = begin; block < end; block++) {
+        const int64_t start = block * kMomentBlock, size = std::min(kMomentBlock, count - start);
+        first.load(withSign, block, m, size);
+        second.load(withoutSign, block, v, size);
+        update(parameter + start, gradient + start, m, v, size, c);
+        first.store(withSign, block, m, size);
+        second.store(withoutSign, block, v, size);
+      }
     });
   }
 }

@@ -23,6 +23,12 @@ double gradientNorm(at::TensorList gradients);
 void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList firstMoments, at::TensorList secondMoments, int64_t step,
            double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double gradientScale);
 
+/// The same with moments in 8 bits (Dettmers et al., arXiv 2110.02861): codes of the dynamic type, uint8 [blocks, 256], signed for the first moment and not for
+/// the second, times a scale a block, float32 [blocks]; a block is 256 elements in row-major order, the last may have fewer. All 0 at the start.
+void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorList firstCodes, at::TensorList firstScales, at::TensorList secondCodes,
+               at::TensorList secondScales, int64_t step, double learningRate, double beta1, double beta2, double epsilon, double weightDecay,
+               double gradientScale);
+
 /// x weight^T + bias, as aten::linear: one node of autograd and two products behind it, where libtorch has three nodes. Where the weight is a rounded
 /// copy, its `master` is the float32 leaf that it was rounded from: the weight's gradient is summed in float32 and added to the leaf's at once.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master);

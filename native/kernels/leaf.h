@@ -15,7 +15,11 @@ void addToGradient(const at::Tensor& leaf, const Write& write) {
   TORCH_CHECK(leaf.is_leaf() && leaf.scalar_type() == at::kFloat && leaf.is_contiguous(), "gradients are added up in contiguous float32 leaves, got ",
               leaf.toString(), " of ", leaf.sizes());
   auto& gradient = leaf.mutable_grad();
-  if (gradient.defined()) return write(gradient, true);
+  if (gradient.defined()) {
+    TORCH_CHECK(gradient.scalar_type() == at::kFloat && gradient.is_contiguous(), "a leaf's gradient must be contiguous float32 to be added to, got ",
+                gradient.toString(), " of ", gradient.sizes());
+    return write(gradient, true);
+  }
   const auto sums = at::empty(leaf.sizes(), at::TensorOptions(leaf.device()).dtype(at::kFloat));
   write(sums, false);
   gradient = sums;
@@ -36,6 +40,20 @@ inline at::Tensor weightGradient(const torch::autograd::AutogradContext& node, c
   if (master == node.saved_data.end()) return transposedTimes(upstream, x);
   addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { transposedTimesInto(sums, upstream, x, add); });
   return {};
+}
+
+/// A node's gradient of its weight, in float32, from write(sums, add), which adds up parts of it; where the weight has a master it goes there, and nothing is
+/// given. Where no gradient is wanted, `sums` is undefined.
+template <typename Write>
+at::Tensor summedGradient(const torch::autograd::AutogradContext& node, const at::Tensor& weight, const Write& write) {
+  const auto master = node.saved_data.find(kMaster);
+  if (master != node.saved_data.end()) {
+    addToGradient(master->second.toTensor(), write);
+    return {};
+  }
+  const auto sums = weight.requires_grad() ? at::empty(weight.sizes(), weight.options().dtype(at::kFloat)) : at::Tensor();
+  write(sums, false);
+  return sums;
 }
 
 }  // namespace prospect

@@ -18,6 +18,10 @@ void eachOperator(const Define& define) {
       "adamw_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] first_moments, Tensor(c!)[] second_moments, int step, "
       "float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, float gradient_scale) -> ()",
       &adamw, &composed::adamw);
+  define(
+      "adamw_8bit_(Tensor(a!)[] parameters, Tensor[] gradients, Tensor(b!)[] first_codes, Tensor(c!)[] first_scales, Tensor(d!)[] second_codes, "
+      "Tensor(e!)[] second_scales, int step, float learning_rate, float beta1, float beta2, float epsilon, float weight_decay, float gradient_scale) -> ()",
+      &adamw8bit, &composed::adamw8bit);
   define("linear(Tensor x, Tensor weight, Tensor? bias=None, Tensor? master=None) -> Tensor", &linear, &composed::linear);
   define("token_embedding(Tensor weight, Tensor tokens) -> Tensor", &tokenEmbedding, &composed::tokenEmbedding);
   define("rms_norm(Tensor x, Tensor scale, float epsilon, float offset=0., ScalarType? dtype=None) -> Tensor", &rmsNorm, &composed::rmsNorm);

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "dynamic_code.h"
 #include "kernels.h"
 #include "quantized.h"
 #include "simd.h"
@@ -36,30 +37,6 @@ constexpr std::array<float, 16> kNormalFloat = {-1.0f,
                                                 0.5626170039176941f,
                                                 0.7229568362236023f,
                                                 1.0f};
-
-// The dynamic 8-bit type for the scales' scales: sign, exponent in tens, linear fraction (arXiv 1511.04561 and 2110.02861). Ascending.
-std::array<float, 256> makeDynamicCode() {
-  std::array<float, 256> code{};
-  size_t count = 0;
-  for (int exponent = 0; exponent < 7; exponent++) {
-    const int steps = 1 << exponent;
-    const auto boundary = [&](int i) { return 0.1f + (1.0f - 0.1f) * static_cast<float>(i) / static_cast<float>(steps); };
-    for (int i = 0; i < steps; i++) {
-      const auto value = static_cast<float>(std::pow(10.0, exponent - 6) * ((boundary(i) + boundary(i + 1)) / 2));
-      code[count++] = value;
-      code[count++] = -value;
-    }
-  }
-  code[count++] = 0;
-  code[count++] = 1;
-  std::sort(code.begin(), code.end());
-  return code;
-}
-
-const std::array<float, 256>& dynamicCode() {
-  static const auto code = makeDynamicCode();
-  return code;
-}
 
 /// Index of the entry of an ascending code that is nearest to `value`.
 template <size_t N>
@@ -129,7 +106,7 @@ class Scales {
   float at(int64_t block) const {
     if (absmax_.scalar_type() == at::kFloat) return absmax_.data_ptr<float>()[block];
     const float* nested = nested_.data_ptr<float>();  // the mean first, then a scale a block of scales
-    return dynamicCode()[absmax_.data_ptr<uint8_t>()[block]] * nested[1 + block / kNestedBlock] + nested[0];
+    return dynamicCode(true)[absmax_.data_ptr<uint8_t>()[block]] * nested[1 + block / kNestedBlock] + nested[0];
   }
 
  private:
@@ -187,7 +164,7 @@ at::Tensor normalFloatPairs() {
 
 at::Tensor dynamicCodes() {
   auto result = at::empty({256, 1}, at::kFloat);
-  std::memcpy(result.data_ptr<float>(), dynamicCode().data(), sizeof dynamicCode());
+  std::memcpy(result.data_ptr<float>(), dynamicCode(true).data(), sizeof dynamicCode(true));
   return result;
 }
 
@@ -226,7 +203,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> quantize(const at::Tensor& weight
     const auto length = std::min(kNestedBlock, blocks - first);
     const float largest = own[1 + group] = largestMagnitude(scales + first, length);
     const float inverse = largest > 0 ? 1 / largest : 0;
-    for (int64_t i = 0; i < length; i++) codes.data_ptr<uint8_t>()[first + i] = nearest(dynamicCode(), scales[first + i] * inverse);
+    for (int64_t i = 0; i < length; i++) codes.data_ptr<uint8_t>()[first + i] = nearest(dynamicCode(true), scales[first + i] * inverse);
   }
   return {data, codes, nested};
 }

@@ -104,17 +104,10 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
-    const auto &hidden = saved[0], &weight = saved[1];
-    const auto master = context->saved_data.find(kMaster);
-    auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    at::Tensor ofWeight;
-    if (master != context->saved_data.end()) {
-      addToGradient(master->second.toTensor(), [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); });
-    } else {
-      // Chunks add up in float32.
-      if (weight.requires_grad()) ofWeight = at::empty(weight.sizes(), weight.options().dtype(at::kFloat));
-      gradients(context, saved, outputs[0], ofHidden, ofWeight, false);
-    }
+    const auto& hidden = saved[0];
+    const auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
+    const auto write = [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); };
+    const auto ofWeight = summedGradient(*context, saved[1], write);
     return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 

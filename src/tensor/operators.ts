@@ -211,6 +211,24 @@ const rows = {
         gradientScale: number,
       ) => void
     >('adamw_'),
+  adamw8bit:
+    prospect<
+      (
+        parameters: readonly T[],
+        gradients: readonly T[],
+        firstCodes: readonly T[],
+        firstScales: readonly T[],
+        secondCodes: readonly T[],
+        secondScales: readonly T[],
+        step: number,
+        learningRate: number,
+        beta1: number,
+        beta2: number,
+        epsilon: number,
+        weightDecay: number,
+        gradientScale: number,
+      ) => void
+    >('adamw_8bit_'),
 } as const
 
 type Rows = typeof rows

@@ -25,7 +25,7 @@ export class Critic {
   constructor({ config, device }: Pick<Decoder, 'config' | 'device'>, seed: number, options: AdamWOptions) {
     this.head = ValueHead.create(config.hiddenSize, new Random('value head', seed).below(2 ** 31), device)
     for (const parameter of this.head.parameters.values()) parameter.withGrad()
-    this.#optimizer = new AdamW(this.head.parameters, { ...options, maxGradNorm })
+    this.#optimizer = new AdamW(this.head.parameters, { ...options, type: 'adamw', maxGradNorm })
   }
 
   values(states: Tensor): Tensor {

@@ -14,6 +14,8 @@ export interface PlannedRun {
   adapter: AdapterConfig | null
   /** How a frozen base is stored; in the type of products where it is left out. */
   loadIn?: '4bit' | '8bit' | undefined
+  /** In how many bits moments are stored: 32 where it is left out. */
+  optimizer?: 'adamw' | 'adamw_8bit'
   /** Type of matrix products. */
   compute: Dtype
   /** A second model of the same size is in memory. */
@@ -35,27 +37,32 @@ const rest = 0.35e9
 const usable = 0.8
 
 export function planMemory(run: PlannedRun): MemoryPlan {
-  const { config, compute, tokens } = run
-  const { hiddenSize, intermediateSize, layers } = config
-  const block = tokens * (30 * hiddenSize + 14 * intermediateSize) * (compute === 'float32' ? 2 : 1)
+  const { config, adapter, compute, tokens } = run
+  const { hiddenSize: width, intermediateSize: inner, layers } = config
+  const size = tokens * (compute === 'float32' ? 2 : 1)
+  const block = size * (30 * width + 14 * inner) // inside of it, and its gradients
+  const dora = adapter?.type === 'dora' ? 12 * width + 8 * inner : 0
+  const kept = size * (22 * width + 6 * inner + dora)
   const fixed = weightBytes(run) + rest
   return {
-    plain: fixed + layers * block,
-    checkpointed: fixed + 4 * tokens * hiddenSize * layers + block,
+    plain: fixed + layers * kept + block,
+    checkpointed: fixed + 4 * tokens * width * layers + block,
   }
 }
 
 /** Weights, gradients and moments, and the copy that a step computes with. */
-function weightBytes({ config, adapter, loadIn, compute, referenceCopy }: PlannedRun): number {
+function weightBytes({ config, adapter, loadIn, compute, referenceCopy, optimizer = 'adamw' }: PlannedRun): number {
   const shapes = parameterShapes(config)
   const all = elements(shapes.values())
   const cast = compute === 'float32' ? 4 : 2
   const copy = compute === 'float32' ? 0 : 2
-  if (!adapter) return (16 + copy + (referenceCopy ? 4 : 0)) * all
+  const sizeOf = (name: string) => elements([shapes.get(name) ?? [0]])
+  const each = (optimizer === 'adamw_8bit' ? 10.03 : 16) + copy
+  if (!adapter) return each * all + (16 + copy - each) * sizeOf(embeddingName(config)) + (referenceCopy ? 4 : 0) * all
   const trained = elements(adapterShapes(adapter, modelShapes(config)).shapes.values())
-  if (!loadIn) return cast * all + (16 + copy) * trained
-  const whole = elements([embeddingName(config), headName(config)].map((name) => shapes.get(name) ?? [0])) // these stay as they are
-  return (loadIn === '4bit' ? 0.52 : 1.02) * (all - whole) + cast * whole + (16 + copy) * trained
+  if (!loadIn) return cast * all + each * trained
+  const whole = sizeOf(embeddingName(config)) + sizeOf(headName(config)) // these stay as they are
+  return (loadIn === '4bit' ? 0.52 : 1.02) * (all - whole) + cast * whole + each * trained
 }
 
 function elements(shapes: Iterable<readonly number[]>): number {

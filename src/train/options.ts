@@ -140,6 +140,11 @@ export const trainOptions = z.strictObject({
     count().default(32),
   ),
   optimizer: nested('AdamW', {
+    type: optimization(
+      '--optim <name>',
+      'AdamW with moments in 32 bits, or in 8, which takes 6 bytes a weight less (embeddings and small weights stay in 32)',
+      z.enum(['adamw', 'adamw_8bit']).default('adamw'),
+    ),
     learningRate: optimization('--lr, --learning-rate <number>', 'Highest learning rate', positive().default(5e-6)),
     weightDecay: optimization('--weight-decay <number>', 'Decoupled weight decay', z.number().min(0).default(0)),
     beta1: optimization('--adam-beta1 <number>', 'Decay of the first moment', share().default(0.9)),

@@ -5,7 +5,7 @@ import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
 import { balanceText, type WeightSums, withResolvedWeights } from '../loss/weights.ts'
 import { copyAdapter } from '../model/adapters/adapter.ts'
-import type { Decoder } from '../model/decoder.ts'
+import { type Decoder, embeddingName } from '../model/decoder.ts'
 import type { ModelFolder } from '../model/folder.ts'
 import { lengthRegimes } from '../model/frequencies.ts'
 import { type ModelSource, openModel, openSource, sourceHash, tokenizerFolder } from '../model/open.ts'
@@ -86,7 +86,7 @@ export async function openSession(
     const { decoder, reference } = await withReference(options, objective, model, modelHash, data, hooks)
     const referenceCopy = live ? await loadReferenceCopy(options, model, decoder, hooks) : null
     const rows = await weightedRows(options, objective, data, decoder, directory, hooks)
-    const optimizer = new AdamW(decoder.trainable, options.optimizer)
+    const optimizer = optimizerOf(decoder, options)
     const critic = objective.needs.values ? new Critic(decoder, options.seed, options.optimizer) : null
     const checkpoint = resume === undefined ? null : latestCheckpoint(directory.checkpoints)
     const restored = checkpoint ? restoreCheckpoint(checkpoint, decoder, optimizer) : null
@@ -169,6 +169,7 @@ function settledCheckpointing(
     config: model.folder.config,
     adapter: adapterConfigOf(options, model),
     loadIn,
+    optimizer: options.optimizer.type,
     compute: computeType(options),
     referenceCopy: referenceMode === 'copy' || options.referenceSync.every !== undefined,
     tokens: largestPass(train, batchSize, microBatchTokens === 'auto' ? processorTokens : microBatchTokens),
@@ -176,6 +177,10 @@ function settledCheckpointing(
   const { on, says } = checkpointingFor(plan, deviceMemory(device)?.free ?? availableMemory())
   if (on) progress?.log(says)
   return on
+}
+
+function optimizerOf(decoder: Decoder, { optimizer }: SettledOptions | ResolvedTrainOptions): AdamW {
+  return new AdamW(decoder.trainable, optimizer, new Set([embeddingName(decoder.config)]))
 }
 
 /** For `auto`, on a GPU the most that fits, found with a policy that is loaded for it and freed. */
@@ -191,7 +196,7 @@ function settledTokens(
   if (device === 'cpu') return processorTokens
   const compute = computeType(options)
   const decoder = loadPolicy(options, model, compute, progress)
-  const optimizer = new AdamW(decoder.trainable, options.optimizer)
+  const optimizer = optimizerOf(decoder, options)
   const critic = objective.needs.values ? new Critic(decoder, seed, options.optimizer) : null
   const trainer = { decoder, objective, optimizer, critic, compute, microBatchTokens: 0, gradientCheckpointing, seed }
   try {

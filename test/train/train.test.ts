@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { train } from '../../src/index.ts'
+import { readSafetensors } from '../../src/tensor/safetensors.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
 import { writeTinyModel } from '../tiny-model.ts'
@@ -85,6 +86,25 @@ describe('a KTO run', () => {
     expect(summary.model).toBe(join(folder, 'halves', 'model'))
     for (const file of ['metrics.jsonl', 'evaluation.jsonl']) expect(text('halves', file)).toBe(text('whole', file))
     expect(bytes('halves', 'model', 'model.safetensors')).toEqual(bytes('whole', 'model', 'model.safetensors'))
+  })
+
+  test('so does one whose moments are in 8 bits', async () => {
+    const given = (output: string) => ({
+      ...options(output),
+      adapter: { type: 'lora' as const, rank: 128 }, // matrices of 4,096 weights: smaller ones keep 32 bits
+      optimizer: { ...quick.optimizer, type: 'adamw_8bit' as const },
+    })
+    await finish(given('whole-8bit'))
+    const controller = new AbortController()
+    const run = await train(given('halves-8bit'), { signal: controller.signal })
+    for await (const { step } of run) if (step === 5) controller.abort(new Error('interrupted'))
+    await run.finished
+    const moments = readSafetensors(join(folder, 'halves-8bit/checkpoints/latest/optimizer.safetensors')).tensors
+    expect(Array.from(moments.values(), ({ dtype }) => dtype)).toContain('uint8')
+    await finish({ model: '', data: [] }, { resume: join(folder, 'halves-8bit') })
+    expect(text('halves-8bit', 'metrics.jsonl')).toBe(text('whole-8bit', 'metrics.jsonl'))
+    const result = ['adapter', 'adapter_model.safetensors'] as const
+    expect(bytes('halves-8bit', ...result)).toEqual(bytes('whole-8bit', ...result))
   })
 
   test('the cached reference gives the same run as a fresh one', async () => {
