@@ -167,10 +167,10 @@ void Arena::release(Free::iterator range, size_t size) {
   insert(start, {size, false, whole.region});
 }
 
-/// Before new pages come: gives others back where memory would pass what the busiest moment needed by an eighth, at most kSlack, and kSlack.
+/// Before new pages come: gives others back where memory would pass what the busiest moment needed by more than kSlack.
 void Arena::trim(size_t incoming) {
   const size_t needed = std::max(peak_, live_ + incoming);
-  const size_t limit = needed + std::min(needed / 8, kSlack) + kSlack;
+  const size_t limit = needed + kSlack;
   while (!resident_.empty() && live_ + cached_ + incoming > limit) {
     const auto [size, address] = *resident_.rbegin();
     release(free_.find(address), std::min(size, roundUp(live_ + cached_ + incoming - limit, kHugePage)));
