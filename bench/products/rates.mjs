@@ -1,4 +1,5 @@
-// Rates of one side's bfloat16 products at a model's layers, in GFLOP/s, best of some rounds: forward, gradient of the inputs, gradient of the weight.
+// Rates of one side's bfloat16 products at a model's layers, in GFLOP/s, best of some rounds: forward, gradient of the inputs, gradient of the
+// weight (in float32, as a trained weight gets it).
 // Prints one JSON line.
 import { setThreads } from '../../dist/tensor/engine.js'
 import { op } from '../../dist/tensor/operators.js'
@@ -26,16 +27,18 @@ const rates = layers(shape)
   .slice(0, first)
   .map(({ outputs, inputs }) =>
     scope(() => {
-      const [x, w, upstream] = [random(tokens, inputs), random(outputs, inputs), random(tokens, outputs)]
+      const [x, weight, upstream] = [random(tokens, inputs), random(outputs, inputs), random(tokens, outputs)]
+      const master = weight.to('float32')
       const backward = () => {
-        const y = op.linear(x, w)
+        master.grad = null
+        const y = op.linear(x, weight, null, master)
         return timed(() => y.backward(upstream))
       }
-      const forward = fastest(() => timed(() => op.linear(x, w)))
+      const forward = fastest(() => timed(() => op.linear(x, weight)))
       x.withGrad()
       const ofInputs = fastest(backward)
       x.withGrad(false)
-      w.withGrad()
+      master.withGrad()
       const ofWeight = fastest(backward)
       return [forward, ofInputs, ofWeight].map((ms) => (2 * tokens * outputs * inputs) / ms / 1e6)
     }),
