@@ -90,7 +90,9 @@ PROSPECT_DOTS inline void multiplyRows(const bfloat16* a, const bfloat16* b, int
       const auto first = (__m512bh)_mm512_load_si512(b + pair * kDepth), second = (__m512bh)_mm512_load_si512(b + kPair / 2 + pair * kDepth);
 #pragma GCC unroll 16
       for (int row = 0; row < kRows; row++) {
-        const auto both = (__m512bh)_mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a + row * kDepth + 2 * pair));
+        int32_t pairOfRow;
+        std::memcpy(&pairOfRow, a + row * kDepth + 2 * pair, sizeof(pairOfRow));
+        const auto both = (__m512bh)_mm512_set1_epi32(pairOfRow);
         left[row] = _mm512_dpbf16_ps(left[row], both, first);
         right[row] = _mm512_dpbf16_ps(right[row], both, second);
       }
