@@ -11,6 +11,7 @@
 
 #include "dynamic_code.h"
 #include "kernels.h"
+#include "quantized.h"
 
 namespace prospect {
 namespace {
@@ -111,15 +112,6 @@ __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "no-m
 #endif
 void dequantize(const float* __restrict code, const uint8_t* __restrict codes, float scale, float* __restrict values, int64_t count) {
   for (int64_t i = 0; i < count; i++) values[i] = code[codes[i]] * scale;
-}
-
-#if defined(__x86_64__)
-__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3", "associative-math", "no-signed-zeros", "no-trapping-math", "finite-math-only")))
-#endif
-float largestMagnitude(const float* values, int64_t count) {
-  float largest = 0;
-  for (int64_t i = 0; i < count; i++) largest = std::max(largest, std::fabs(values[i]));
-  return largest;
 }
 
 /// One moment, a code an element and a scale a block.

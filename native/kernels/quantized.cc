@@ -48,12 +48,6 @@ uint8_t nearest(const std::array<float, N>& code, float value) {
   return static_cast<uint8_t>((value - *below <= *above - value ? below : above) - code.begin());
 }
 
-float largestMagnitude(const float* values, int64_t count) {
-  float largest = 0;
-  for (int64_t i = 0; i < count; i++) largest = std::max(largest, std::fabs(values[i]));
-  return largest;
-}
-
 int64_t blocksOf(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 PROSPECT_INLINE inline void quantizeBlock4(const float* values, int64_t count, float scale, uint8_t* into) {
@@ -155,6 +149,19 @@ struct QuantizedLinear : torch::autograd::Function<QuantizedLinear> {
 };
 
 }  // namespace
+
+float largestMagnitude(const float* values, int64_t count) {
+  float largest = 0;
+  vectorised([&]() PROSPECT_INLINE {
+    Floats most = all(0);
+    eachSixteen(count, [&](int64_t i, int64_t part) PROSPECT_INLINE {
+      const Floats value = loadUpTo(values + i, part);
+      most = larger(larger(value, -value), most);
+    });
+    for (int64_t lane = 0; lane < kLanes; lane++) largest = std::max(largest, most[lane]);
+  });
+  return largest;
+}
 
 at::Tensor normalFloatPairs() {
   auto result = at::empty({256, 2}, at::kFloat);

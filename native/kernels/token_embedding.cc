@@ -3,6 +3,8 @@
 #include <ATen/ops/embedding.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "dispatch.h"
 #include "kernels.h"
 #include "leaf.h"

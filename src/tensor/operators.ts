@@ -20,6 +20,15 @@ type Unary = (self: T) => T
 type Binary = (self: T, other: T) => T
 type WithNumber = (self: T, other: number) => T
 type Activation = 'silu' | 'gelu' | 'gelu_tanh' | 'relu'
+type AdamWNumbers = readonly [
+  step: number,
+  learningRate: number,
+  beta1: number,
+  beta2: number,
+  epsilon: number,
+  weightDecay: number,
+  gradientScale: number,
+]
 /** After the listed arguments of a factory: layout is always strided. */
 type Layout = undefined
 
@@ -202,13 +211,7 @@ const rows = {
         gradients: readonly T[],
         firstMoments: readonly T[],
         secondMoments: readonly T[],
-        step: number,
-        learningRate: number,
-        beta1: number,
-        beta2: number,
-        epsilon: number,
-        weightDecay: number,
-        gradientScale: number,
+        ...numbers: AdamWNumbers
       ) => void
     >('adamw_'),
   adamw8bit:
@@ -220,13 +223,7 @@ const rows = {
         firstScales: readonly T[],
         secondCodes: readonly T[],
         secondScales: readonly T[],
-        step: number,
-        learningRate: number,
-        beta1: number,
-        beta2: number,
-        epsilon: number,
-        weightDecay: number,
-        gradientScale: number,
+        ...numbers: AdamWNumbers
       ) => void
     >('adamw_8bit_'),
 } as const

@@ -104,14 +104,13 @@ function scalesOf(name: string): string {
   return `${name}.absmax`
 }
 
-function addMoment(moments: Parameters, name: string, { shape, device }: Tensor, in8bits: boolean): void {
+function addMoment(moments: Parameters, name: string, { shape, size, device }: Tensor, in8bits: boolean): void {
   const zeros = (shape: readonly number[], dtype: Dtype) => scope(() => op.zeros(shape, dtype, undefined, device))
-  const elements = shape.reduce((product, size) => product * size, 1)
-  if (!in8bits || elements < least8bit) {
+  if (!in8bits || size < least8bit) {
     moments.set(name, zeros(shape, 'float32'))
     return
   }
-  const blocks = Math.ceil(elements / momentBlock)
+  const blocks = Math.ceil(size / momentBlock)
   moments.set(name, zeros([blocks, momentBlock], 'uint8'))
   moments.set(scalesOf(name), zeros([blocks], 'float32'))
 }
