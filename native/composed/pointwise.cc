@@ -105,18 +105,17 @@ uint64_t mixedNumber(uint64_t x) {
 /// A product with a rounded copy of a weight, whose gradient goes to the float32 leaf that it was rounded from.
 struct LinearOfCopy : torch::autograd::Function<LinearOfCopy> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& master) {
-    context->save_for_backward({x, weight});
-    context->saved_data[kMaster] = master;
+    context->save_for_backward({x, savedWeight(*context, weight, master)});
     return at::linear(x, weight);
   }
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &weight = saved[1], &upstream = outputs[0];
-    addToGradient(context->saved_data[kMaster].toTensor(), [&](at::Tensor sums, bool add) {
+    const auto &x = saved[0], &upstream = outputs[0];
+    addToGradient(copiedOf(*context)->master, [&](at::Tensor sums, bool add) {
       const auto product = upstream.t().mm(x);
       add ? sums.add_(product) : sums.copy_(product);
     });
-    return {x.requires_grad() ? upstream.mm(weight) : at::Tensor(), at::Tensor(), at::Tensor()};
+    return {x.requires_grad() ? upstream.mm(weightOf(*context, saved[1])) : at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -157,7 +156,7 @@ at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::st
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master) {
   if (!master.has_value() || !needsGradient({*master})) return at::linear(x, weight, bias);
-  checkMaster(weight, *master);
+  checkMaster(weight, master);
   const auto product = LinearOfCopy::apply(x, weight, *master);
   return bias.has_value() ? product.add(*bias) : product;
 }

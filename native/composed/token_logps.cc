@@ -38,9 +38,8 @@ at::Tensor compute(const at::Tensor& hidden, const at::Tensor& weight, const at:
 
 struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
-                            double softCap, const at::Tensor& masterOrWeight, bool hasMaster) {
-    context->save_for_backward({hidden, weight, targets});
-    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
+                            double softCap, const at::Tensor& masterOrWeight) {
+    context->save_for_backward({hidden, savedWeight(*context, weight, masterOrWeight), targets});
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
     return compute(hidden, weight, targets, chunk, softCap);
@@ -50,16 +49,17 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
     const auto& hidden = saved[0];
+    const auto weight = weightOf(*context, saved[1]);
     const auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    const auto write = [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); };
-    const auto ofWeight = summedGradient(*context, saved[1], write);
-    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    const auto write = [&](const at::Tensor& sums, bool add) { gradients(*context, saved, weight, outputs[0], ofHidden, sums, add); };
+    const auto ofWeight = summedGradient(*context, weight, write);
+    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 
-  static void gradients(AutogradContext* context, const variable_list& saved, const at::Tensor& output, const at::Tensor& ofHidden, at::Tensor ofWeight, bool add) {
-    const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2];
-    const auto chunk = context->saved_data["chunk"].toInt();
-    const auto softCap = context->saved_data["soft_cap"].toDouble();
+  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output, const at::Tensor& ofHidden, at::Tensor ofWeight, bool add) {
+    const auto &hidden = saved[0], &targets = saved[2];
+    const auto chunk = context.saved_data.at("chunk").toInt();
+    const auto softCap = context.saved_data.at("soft_cap").toDouble();
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto count = std::min(chunk, rows - start);
@@ -85,10 +85,10 @@ at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const 
                       const c10::optional<at::Tensor>& master) {
   TORCH_CHECK(chunk > 0, "chunk must be positive, got ", chunk);
   TORCH_CHECK(hidden.scalar_type() == weight.scalar_type(), "hidden and weight must have one dtype");
-  const auto original = master.has_value() ? *master : at::Tensor();
-  checkMaster(weight, original);
+  checkMaster(weight, master);
+  const auto& original = master.has_value() ? *master : weight;
   if (!needsGradient({hidden, weight, original})) return compute(hidden, weight, targets, chunk, softCap);
-  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original.defined() ? original : weight, original.defined());
+  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original);
 }
 
 }  // namespace composed

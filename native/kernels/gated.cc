@@ -142,22 +142,22 @@ struct Gated : torch::autograd::Function<Gated> {
 struct GatedLinear : torch::autograd::Function<GatedLinear> {
   /// The weight stands in for a master that is not there.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up, const std::string& activation, const at::Tensor& weight,
-                            const at::Tensor& masterOrWeight, bool hasMaster) {
-    context->save_for_backward({gate, up, weight});
+                            const at::Tensor& masterOrWeight) {
+    context->save_for_backward({gate, up, savedWeight(*context, weight, masterOrWeight)});
     context->saved_data["activation"] = activation;
     context->saved_data["of_weight"] = masterOrWeight.requires_grad();
-    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
     const at::AutoDispatchBelowADInplaceOrView below;
     return timesTransposed(forwardOf(gate, up, activation), weight);
   }
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
-    const auto &gate = saved[0], &up = saved[1], &weight = saved[2], &upstream = outputs[0];
+    const auto &gate = saved[0], &up = saved[1], &upstream = outputs[0];
     const bool wanted = context->saved_data["of_weight"].toBool();
-    const auto inner = wanted ? at::empty(gate.sizes(), weight.options()) : at::Tensor();
-    auto [ofGate, ofUp] = backwardOf(gate, up, times(upstream, weight), context->saved_data["activation"].toStringRef(), inner);
-    return {ofGate, ofUp, at::Tensor(), wanted ? weightGradient(*context, upstream, inner) : at::Tensor(), at::Tensor(), at::Tensor()};
+    const auto inner = wanted ? at::empty(gate.sizes(), gate.options()) : at::Tensor();
+    const auto down = times(upstream, weightOf(*context, saved[2]));
+    auto [ofGate, ofUp] = backwardOf(gate, up, down, context->saved_data["activation"].toStringRef(), inner);
+    return {ofGate, ofUp, at::Tensor(), wanted ? weightGradient(*context, upstream, inner) : at::Tensor(), at::Tensor()};
   }
 };
 
@@ -180,12 +180,12 @@ at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string
                        const c10::optional<at::Tensor>& master) {
   check(gate, up);
   TORCH_CHECK(weight.dim() == 2 && weight.size(1) == gate.size(1) && weight.scalar_type() == gate.scalar_type(), "weight must be [out, width], of the dtype of gate");
-  const auto original = master.has_value() ? *master : at::Tensor();
-  checkMaster(weight, original);
+  checkMaster(weight, master);
+  const auto& original = master.has_value() ? *master : weight;
   const std::string name(activation.data(), activation.size());
   const auto gates = withRowsTogether(gate), ups = withRowsTogether(up);
   if (!needsGradient({gate, up, weight, original})) return timesTransposed(forwardOf(gates, ups, name), weight);
-  return GatedLinear::apply(gates, ups, name, weight, original.defined() ? original : weight, original.defined());
+  return GatedLinear::apply(gates, ups, name, weight, original);
 }
 
 }  // namespace prospect

@@ -67,12 +67,11 @@ void eachRow(const at::Tensor& logits, const Body& body) {
 struct TokenLogps : torch::autograd::Function<TokenLogps> {
   /// The weight stands in for a master that is not there.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets, int64_t chunk,
-                            double softCap, const at::Tensor& masterOrWeight, bool hasMaster) {
+                            double softCap, const at::Tensor& masterOrWeight) {
     const auto [logps, logSums] = compute(hidden, weight, targets, chunk, softCap);
-    context->save_for_backward({hidden, weight, targets, logSums});
+    context->save_for_backward({hidden, savedWeight(*context, weight, masterOrWeight), targets, logSums});
     context->saved_data["chunk"] = chunk;
     context->saved_data["soft_cap"] = softCap;
-    if (hasMaster) context->saved_data[kMaster] = masterOrWeight;
     return logps;
   }
 
@@ -105,18 +104,19 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     const at::AutoDispatchBelowADInplaceOrView below;
     const auto saved = context->get_saved_variables();
     const auto& hidden = saved[0];
+    const auto weight = weightOf(*context, saved[1]);
     const auto ofHidden = hidden.requires_grad() ? at::empty(hidden.sizes(), hidden.options()) : at::Tensor();
-    const auto write = [&](const at::Tensor& sums, bool add) { gradients(context, saved, outputs[0], ofHidden, sums, add); };
-    const auto ofWeight = summedGradient(*context, saved[1], write);
-    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    const auto write = [&](const at::Tensor& sums, bool add) { gradients(*context, saved, weight, outputs[0], ofHidden, sums, add); };
+    const auto ofWeight = summedGradient(*context, weight, write);
+    return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 
   /// Fills the gradients that are defined; that of the weight, float32, is written, or added to with `add`.
-  static void gradients(AutogradContext* context, const variable_list& saved, const at::Tensor& output, const at::Tensor& ofHidden, const at::Tensor& ofWeight,
+  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output, const at::Tensor& ofHidden, const at::Tensor& ofWeight,
                         bool add) {
-    const auto &hidden = saved[0], &weight = saved[1], &targets = saved[2], &logSums = saved[3];
-    const auto chunk = context->saved_data["chunk"].toInt();
-    const auto cap = static_cast<float>(context->saved_data["soft_cap"].toDouble());
+    const auto &hidden = saved[0], &targets = saved[2], &logSums = saved[3];
+    const auto chunk = context.saved_data.at("chunk").toInt();
+    const auto cap = static_cast<float>(context.saved_data.at("soft_cap").toDouble());
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
     const auto upstream = output.to(at::kFloat).contiguous();
     const auto *chosen = targets.data_ptr<int64_t>();
@@ -151,10 +151,10 @@ at::Tensor tokenLogps(const at::Tensor& hidden, const at::Tensor& weight, const 
   const auto* ids = targets.data_ptr<int64_t>();
   for (int64_t i = 0; i < targets.size(0); i++)
     TORCH_CHECK(ids[i] >= 0 && ids[i] < weight.size(0), "target ", i, " is ", ids[i], ", outside of the vocabulary of ", weight.size(0));
-  const auto original = master.has_value() ? *master : at::Tensor();
-  checkMaster(weight, original);
+  checkMaster(weight, master);
+  const auto& original = master.has_value() ? *master : weight;
   if (!needsGradient({hidden, weight, original})) return TokenLogps::compute(hidden, weight, targets, chunk, softCap).first;
-  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original.defined() ? original : weight, original.defined());
+  return TokenLogps::apply(hidden, weight, targets, chunk, softCap, original);
 }
 
 }  // namespace prospect

@@ -145,10 +145,14 @@ export class Decoder {
     )
   }
 
-  /** Frees what computeWeights() made. */
-  disposeWeights(weights: Weights): void {
+  /** Frees what computeWeights() made; with `block`, only what that block has of it, and with null, what no block has. */
+  disposeWeights(weights: Weights, block?: number | null): void {
     const kept = new Set([...this.parameters.values(), ...this.trainable.values()])
-    for (const tensor of weights.values()) if (!kept.has(tensor)) tensor.dispose()
+    const { layers } = this.config.names
+    for (const [name, tensor] of weights) {
+      const of = name.startsWith(layers) ? Number.parseInt(name.slice(layers.length), 10) : null
+      if (!kept.has(tensor) && (block === undefined || block === of)) tensor.dispose()
+    }
   }
 
   /** Hidden states after the last norm, [tokens, hiddenSize] float32. `weights` from computeWeights(). */
@@ -195,7 +199,7 @@ export class Decoder {
     const states = op.embedding(x, positions)
     const adapted = this.#adaptedHead(used, states, positions)
     const cap = this.config.logitSoftCap ?? 0
-    const rows = this.#logitRows(adapted.head.dtype)
+    const rows = this.#logitRows(adapted.head.dtype, stream.targets.length)
     const master = used.masters.get(this.headName) ?? null
     const logps = op.tokenLogps(adapted.states, adapted.head, int64(stream.targets, device), rows, cap, master)
     return { logps, states }
@@ -222,9 +226,11 @@ export class Decoder {
     return weights.adapter?.head(weights, this.config.names.head, cast, head, positions) ?? { states: cast, head }
   }
 
-  /** Targets whose logits exist at once: fewer would add up the head's gradient more often, which is slower. */
-  #logitRows(dtype: Dtype): number {
-    return Math.max(16, Math.floor(this.#logitBytes() / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize))
+  /** Targets whose logits exist at once, of so many: fewer would add up the head's gradient more often, which is slower. */
+  #logitRows(dtype: Dtype, targets: number): number {
+    const room = Math.floor(this.#logitBytes() / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize)
+    const parts = Math.ceil(targets / Math.max(16, room))
+    return Math.max(16, Math.ceil(targets / parts)) // even ones: a small rest would cost as much as a whole one
   }
 
   /** 128 MB, or a 256th of a GPU's memory where that is more, up to 512 MB; with what is computed from them, 4 times as much. */

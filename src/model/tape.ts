@@ -24,15 +24,22 @@ export class Tape {
     return this.#output
   }
 
-  /** Backward of a scalar: of what followed finish(), then of the stages from the last to the first, then of the first one's input. */
-  backward(loss: Tensor): void {
+  /**
+   * Backward of a scalar: of what followed finish(), then of the stages from the last to the first, then of the first one's input. `done` is
+   * called with the number of each stage that will not be computed again.
+   */
+  backward(loss: Tensor, done?: (stage: number) => void): void {
     loss.backward()
     let gradient = this.#output?.grad ?? null
+    this.#output?.dispose()
     const first = this.#stages[0]?.input
-    for (const { input, compute } of this.#stages.splice(0).reverse()) {
+    for (let stage = this.#stages.pop(); stage; stage = this.#stages.pop()) {
+      const { input, compute } = stage
       const above = gradient
       if (above) gradient = scope(() => stageGradient(input, compute, above))
+      above?.dispose()
       if (input !== first) input.dispose()
+      done?.(this.#stages.length)
     }
     if (gradient && first?.requiresGrad) first.backward(gradient)
   }

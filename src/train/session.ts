@@ -172,7 +172,7 @@ function settledCheckpointing(
     optimizer: options.optimizer.type,
     compute: computeType(options),
     referenceCopy: referenceMode === 'copy' || options.referenceSync.every !== undefined,
-    tokens: largestPass(train, batchSize, microBatchTokens === 'auto' ? processorTokens : microBatchTokens),
+    ...largestPass(train, batchSize, microBatchTokens === 'auto' ? processorTokens : microBatchTokens),
   })
   const { on, says } = checkpointingFor(plan, deviceMemory(device)?.free ?? availableMemory())
   if (on) progress?.log(says)

@@ -96,9 +96,16 @@ export function accumulateGradients(trainer: Trainer, batch: Batch): Omit<StepRe
     const passes = micros.map((micro, i) => {
       const work = () => {
         const pass = only ?? policyPass(trainer, weights, batch, pack(micro))
-        // What the last backward pass needs of them autograd holds, and lets go of a block at a time as gradients come.
-        if (i === micros.length - 1 && !pass.tape) decoder.disposeWeights(weights)
-        return backwardPass(trainer, batch, pass, into)
+        // The last backward pass makes again what it needs of copies, one at a time; a tape computes a block with those that are there.
+        const last = i === micros.length - 1
+        if (last) decoder.disposeWeights(weights, pass.tape ? null : undefined)
+        return backwardPass(
+          trainer,
+          batch,
+          pass,
+          into,
+          last ? (block) => decoder.disposeWeights(weights, block) : undefined,
+        )
       }
       return naming(i, () => scope(work))
     })
@@ -287,6 +294,7 @@ function backwardPass(
   batch: Batch,
   { rows, examples, sums, tokens, values, tape }: PolicyPass,
   into: Accumulator,
+  blockDone?: (block: number) => void,
 ): Outcome {
   const { needs } = objective
   const reference = referenceOf(batch, rows, needs.reference)
@@ -295,7 +303,7 @@ function backwardPass(
   const losses = objective.losses(inputs, into.referencePoint)
   const rowWeights = lossWeights(needs, examples, sums.device)
   const loss = (rowWeights ? losses.mul(rowWeights) : losses).sum().div(into.divisor)
-  if (tape) tape.backward(loss)
+  if (tape) tape.backward(loss, blockDone)
   else loss.backward()
   const logRatios = objective.logRatios(inputs)
   return { rows, loss: loss.detach(), sums: sums.detach(), logRatios: logRatios?.detach() ?? null }

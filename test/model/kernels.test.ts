@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type AttentionForm, type Segment, segmentAttention } from '../../src/model/attention.ts'
 import type { Activation } from '../../src/model/config.ts'
+import { memoryUse } from '../../src/tensor/engine.ts'
 import { op } from '../../src/tensor/operators.ts'
 import { Generator } from '../../src/tensor/random.ts'
 import { noGrad, scope } from '../../src/tensor/scope.ts'
@@ -307,6 +308,50 @@ test('token log-probabilities with a rounded copy of the head: the gradient in f
       }
     }
   }))
+
+describe('a rounded copy that is let go before the backward pass', () => {
+  const targets = () =>
+    Tensor.from(
+      Array.from({ length: 48 }, (_, i) => i * 5),
+      undefined,
+      'int64',
+    )
+  const products: Record<string, (x: Tensor, copy: Tensor, master: Tensor) => Tensor> = {
+    linear: (x, copy, master) => op.square(op.linear(x, copy, null, master).to('float32')).sum(),
+    'gated linear': (x, copy, master) => op.square(op.gatedLinear(x, x, 'silu', copy, master).to('float32')).sum(),
+    'token log-probabilities': (x, copy, master) => op.tokenLogps(x, copy, targets(), 20, 0, master).sum(),
+  }
+  test.each(Object.entries(products))('is not kept, and its gradients are the same: %s', (_, product) =>
+    scope(() => {
+      const [x, weight] = [random([48, 128]).to('bfloat16'), random([512, 128])]
+      const gradients = (letGo: boolean) => {
+        const [input, master] = [x.clone().withGrad(), weight.clone().withGrad()]
+        const copy = noGrad(() => master.to('bfloat16'))
+        const loss = product(input, copy, master)
+        const before = memoryUse().live
+        if (letGo) copy.dispose()
+        const freed = before - memoryUse().live
+        loss.backward()
+        return { freed, x: input.grad!.toArray(), weight: master.grad!.toArray() }
+      }
+      const [held, gone] = [gradients(false), gradients(true)]
+      expect(gone.freed).toBeGreaterThanOrEqual(512 * 128 * 2)
+      expect(gone.x).toEqual(held.x)
+      expect(gone.weight).toEqual(held.weight)
+      expect(held.weight.some((value) => value !== 0)).toBe(true)
+    }),
+  )
+
+  test('is not made again from a master that has changed since', () =>
+    scope(() => {
+      const master = random([240, 96]).withGrad()
+      const copy = noGrad(() => master.to('bfloat16'))
+      const loss = op.linear(random([48, 96]).to('bfloat16').withGrad(), copy, null, master).sum()
+      copy.dispose()
+      noGrad(() => op.mulScalarInPlace(master, 2))
+      expect(() => loss.backward()).toThrow(/\[240, 96\] was changed between forward and backward/)
+    }))
+})
 
 test('rows of an embedding: tokens that come again add up, and so do passes', () => {
   const tokens = fc.array(fc.nat(20), { minLength: 1, maxLength: 300 })
