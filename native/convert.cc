@@ -48,7 +48,7 @@ bool toBool(napi_env env, napi_value value) {
 int64_t toInt(napi_env env, napi_value value) {
   double number;
   if (napi_get_value_double(env, value, &number) == napi_ok) {
-    if (number != std::trunc(number)) throw std::runtime_error("expected an integer, got " + std::to_string(number));
+    if (!std::isfinite(number) || number != std::trunc(number)) throw std::runtime_error("expected an integer, got " + std::to_string(number));
     int64_t result;
     napi_get_value_int64(env, value, &result);
     return result;
@@ -222,6 +222,8 @@ void pushArgument(napi_env env, napi_value value, const Argument& argument, torc
   }
   try {
     stack.push_back(argument.list ? toListValue(env, value, argument) : toValue(env, value, argument.kind));
+  } catch (const c10::Error& error) {
+    throw std::runtime_error("argument '" + argument.name + "': " + error.what_without_backtrace());
   } catch (const std::exception& error) {
     throw std::runtime_error("argument '" + argument.name + "': " + error.what());
   }

@@ -50,21 +50,36 @@ class NewFile {
 }  // namespace
 
 void FileWriter::add(std::string path, std::string header, const std::vector<at::Tensor>& tensors) {
-  File file{std::move(path), std::move(header), {}};
-  for (const auto& tensor : tensors) file.tensors.push_back(tensor.detach().cpu().contiguous());
+  File file{std::move(path), std::move(header), {}, {}};
+  for (const auto& tensor : tensors) {
+    file.tensors.push_back(tensor.detach().cpu().contiguous());
+    file.own.push_back(!file.tensors.back().is_alias_of(tensor));
+  }
   files_.push_back(std::move(file));
 }
 
 void FileWriter::run() {
   std::exception_ptr failure;
-  std::thread([&] {
+  const auto setStarted = [this](bool started) {
+    std::lock_guard<std::mutex> guard(mutex_);
+    started_ = started;
+    changed_.notify_all();
+  };
+  setStarted(true);
+  const auto work = [&] {
     setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), 19);  // of this thread: computing goes first
     try {
       writeAll();
     } catch (...) {
       failure = std::current_exception();
     }
-  }).join();
+  };
+  try {
+    std::thread(work).join();
+  } catch (...) {
+    setStarted(false);  // there is no thread to wait for
+    throw;
+  }
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -88,7 +103,8 @@ void FileWriter::writeAll() {
 void FileWriter::write(File& file) {
   const NewFile target(file.path);
   target.write(file.header.data(), file.header.size());
-  for (auto& slot : file.tensors) {
+  for (size_t i = 0; i < file.tensors.size(); i++) {
+    auto& slot = file.tensors[i];
     size_t bytes = 0;
     for (size_t at = 0;; at += kPiece) {
       at::Tensor tensor;  // the slot's by turns: it may become a copy between two pieces
@@ -100,7 +116,7 @@ void FileWriter::write(File& file) {
           break;
         }
         tensor = slot;
-        busy_ = true;
+        busy_ = !detached_ && !file.own[i];  // detach() waits for what others may change, not for copies
       }
       if (cancelled_) throw std::runtime_error(file.path + ": the process ends");
       target.write(static_cast<const char*>(tensor.data_ptr()) + at, std::min(kPiece, bytes - at));
@@ -119,8 +135,8 @@ size_t FileWriter::left() {
   size_t bytes = 0;
   if (detached_) return 0;
   for (const auto& file : files_)
-    for (const auto& tensor : file.tensors)
-      if (tensor.defined()) bytes += tensor.nbytes();
+    for (size_t i = 0; i < file.tensors.size(); i++)
+      if (file.tensors[i].defined() && !file.own[i]) bytes += file.tensors[i].nbytes();
   return bytes;
 }
 
@@ -129,14 +145,19 @@ void FileWriter::detach(bool copy) {
   if (detached_) return;
   const auto allWritten = [this] {
     return std::all_of(files_.begin(), files_.end(), [](const File& file) {
-      return std::none_of(file.tensors.begin(), file.tensors.end(), [](const at::Tensor& tensor) { return tensor.defined(); });
+      for (size_t i = 0; i < file.tensors.size(); i++)
+        if (file.tensors[i].defined() && !file.own[i]) return false;
+      return true;
     });
   };
-  if (!copy) return changed_.wait(lock, [&] { return ended_ || allWritten(); });
+  if (!copy && started_) {
+    changed_.wait(lock, [&] { return ended_ || !started_ || (allWritten() && !busy_); });
+    if (ended_ || started_) return;
+  }
   // run() empties the list of tensors where it fails, so each is looked at under the lock.
   for (auto& file : files_) {
     for (size_t i = 0; i < file.tensors.size(); i++) {
-      if (file.tensors[i].defined()) file.tensors[i] = file.tensors[i].clone();
+      if (file.tensors[i].defined() && !file.own[i]) file.tensors[i] = file.tensors[i].clone();
       lock.unlock();  // the writer goes on between two copies
       lock.lock();
     }

@@ -23,7 +23,7 @@ class FileWriter {
   void run();
   /// Bytes of tensors that are neither written nor copied yet.
   size_t left();
-  /// After it the tensors may be changed: copies what is left, or waits until that is written.
+  /// After it the tensors may be changed: copies what is left, or waits until that is written where it is being written.
   void detach(bool copy);
   /// For a process that ends now: run() throws soon.
   void cancel() { cancelled_ = true; }
@@ -32,6 +32,7 @@ class FileWriter {
   struct File {
     std::string path, header;
     std::vector<at::Tensor> tensors;  // undefined once they are written
+    std::vector<bool> own;            // whether a tensor shares no memory with the one that was given
   };
   void writeAll();
   void write(File& file);
@@ -39,7 +40,8 @@ class FileWriter {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<File> files_;
-  bool busy_ = false;      // a piece is being read, outside of the lock
+  bool busy_ = false;      // a piece of a tensor that was given is being read, outside of the lock
+  bool started_ = false;
   bool detached_ = false;  // what is left are copies
   bool ended_ = false;
   std::atomic<bool> cancelled_{false};

@@ -50,6 +50,7 @@ function compilerFlags(libtorch) {
   const standard = Number(libtorch.version.split('.')[0]) >= 2 ? 'gnu++20' : 'gnu++17'
   const defines = ['NAPI_CPP_EXCEPTIONS', 'NAPI_VERSION=8', `_GLIBCXX_USE_CXX11_ABI=${libtorch.abi}`]
   return {
+    version: libtorch.version, // of the headers: what was compiled with others is compiled again
     c: ['-O2', '-fPIC', '-Wall', '-DNAPI_VERSION=8', `-I${require('node-api-headers').include_dir}`],
     cc: [
       '-O2',

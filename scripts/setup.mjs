@@ -1,6 +1,6 @@
 // All the set-up, on a fresh Debian or Ubuntu machine with Node 20+; a second run takes a moment. Run by `npm start` and `npm test`.
 //   node scripts/setup.mjs [--only packages|addon|typescript]   (one step, with what it needs as it is: nothing is installed for it)
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -26,6 +26,7 @@ async function main() {
   const wants = (name) => only === null || only === name
   if (wants('packages')) await step('npm packages', installPackages)
   if (wants('addon')) {
+    if (only === null) askForRoot()
     const libtorch = await step('libtorch', only === null ? provideLibtorch : namedLibtorch)
     await step('native addon', (say) => compileAddon(libtorch, say))
   }
@@ -55,10 +56,10 @@ async function step(name, work) {
 }
 
 async function installPackages(say) {
+  const lockFile = join(root, 'package-lock.json')
+  if (!existsSync(lockFile)) return ['those of this installation'] // npm brought them with the package
   const stamp = join(root, 'node_modules', '.prospect-lock')
-  const lock = createHash('sha256')
-    .update(readFileSync(join(root, 'package-lock.json')))
-    .digest('hex')
+  const lock = createHash('sha256').update(readFileSync(lockFile)).digest('hex')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return ['up to date']
   say('npm ci')
   await command('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], 'npm.log')
@@ -81,6 +82,14 @@ async function provideLibtorch(say) {
       'no libtorch was found after its installation: set LIBTORCH to the folder that holds lib/ and include/',
     )
   return [`${libtorch.version}, ${libtorch.source}`, libtorch]
+}
+
+/** Lets sudo ask for its password while no line is being written. */
+function askForRoot() {
+  if (process.getuid?.() === 0 || !hasProgram('sudo') || !hasProgram('apt-get') || missingPackages().length === 0)
+    return
+  console.log(`set-up: root is needed for apt-get install ${missingPackages().join(' ')}`)
+  spawnSync('sudo', ['-v'], { stdio: 'inherit' }) // where it is refused, the installation says so
 }
 
 /** Debian packages that are needed and not there: a compiler, and libtorch with its BLAS unless another libtorch is found. */

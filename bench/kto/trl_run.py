@@ -25,6 +25,12 @@ VARIANTS = {
     "default": {},
     "precompute": {"precompute_ref_log_probs": True},
     "fast": {"precompute_ref_log_probs": True, "gradient_checkpointing": False},
+    # With LoRA only: the frozen base in bfloat16, as Prospect has it; TRL's default is float32, cast at each use.
+    "bf16-base": {
+        "precompute_ref_log_probs": True,
+        "gradient_checkpointing": False,
+        "model_init_kwargs": {"dtype": "bfloat16"},
+    },
     "fast-reference": {"gradient_checkpointing": False},
     "compile": {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "torch_compile": True},
     "liger": {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "use_liger_kernel": True},
@@ -89,6 +95,8 @@ def main() -> None:
 
 
 def make_trainer(output: str, record: Record) -> KTOTrainer:
+    if job["variant"].startswith("bf16-base") and job["method"] != "lora":
+        raise ValueError("bf16-base is for --method lora: trained weights in bfloat16 are another computation")
     config = KTOConfig(
         output,
         beta=0.1,
@@ -107,7 +115,7 @@ def make_trainer(output: str, record: Record) -> KTOTrainer:
         **VARIANTS[job["variant"].removesuffix("-malloc")],
     )
     return KTOTrainer(
-        job["model"],  # loaded as float32, TRL's default
+        job["model"],  # loaded as float32, TRL's default, but where a variant says otherwise
         args=config,
         train_dataset=Dataset.from_list([json.loads(line) for line in open(job["trlRows"])]),
         processing_class=AutoTokenizer.from_pretrained(job["model"]),

@@ -20,6 +20,9 @@ const variants = {
   'everything on': {},
   'a prompt computed for each of its rows': { flags: { 'own-prompts': true } },
   'micro-batches of 1,024 tokens, the reference point in a pass of its own': { flags: { 'micro-batch-tokens': 1024 } },
+  "matrices' gradients rounded to bfloat16, cast and added by autograd": { flags: { 'own-gradients': true } },
+  'copies in bfloat16 kept to the end of the step': { flags: { 'keep-copies': true } },
+  'gradient checkpointing': { flags: { checkpointing: true } },
   "bfloat16 products by libtorch's library": { env: { PROSPECT_TILES: 'off' } },
   "libtorch's operators in place of all fused kernels": { env: { PROSPECT_KERNELS: 'composed' } },
 }

@@ -19,6 +19,9 @@ const { values } = parseArgs({
     spread: { type: 'string', default: '0' },
     paired: { type: 'boolean', default: false }, // two answers to each prompt
     'own-prompts': { type: 'boolean', default: false }, // a prompt is computed for each of its rows
+    'own-gradients': { type: 'boolean', default: false }, // copies in the compute type get gradients, rounded to it, which autograd casts and adds
+    'keep-copies': { type: 'boolean', default: false }, // copies in the compute type stay to the end of the step
+    checkpointing: { type: 'boolean', default: false },
   },
 })
 const [length, batch, steps, threads] = [values.length, values.batch, values.steps, values.threads].map(Number)
@@ -26,6 +29,9 @@ const shape = shapes[values.shape]
 const trainer = makeTrainer(shape, {
   ...{ precision: values.precision, threads, microBatchTokens: Number(values['micro-batch-tokens']) },
 })
+trainer.gradientCheckpointing = values.checkpointing
+if (values['own-gradients']) giveCopiesGradients(trainer.decoder)
+if (values['keep-copies']) trainer.decoder.disposeWeights = () => {}
 const { ratio, paired } = values
 const rows = { count: batch * (steps + 1), length, ratio, spread: Number(values.spread), paired }
 const made = makeExamples({ ...rows, vocabulary: shape.vocab_size })
@@ -50,3 +56,16 @@ console.log(
     peakBytes: process.resourceUsage().maxRSS * 1024,
   }),
 )
+
+function giveCopiesGradients(decoder) {
+  const computeWeights = decoder.computeWeights.bind(decoder)
+  decoder.computeWeights = (compute) => {
+    const weights = computeWeights(compute)
+    for (const [name, master] of weights.masters) {
+      weights.get(name).dispose()
+      weights.set(name, master.to(compute))
+    }
+    weights.masters.clear()
+    return weights
+  }
+}

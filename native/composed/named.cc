@@ -12,11 +12,13 @@ bool NamedOperator::runsOn(const at::Tensor& tensor) const {
   return handle_.has_value() && handle_->hasComputedKernelForDispatchKey(key.highestPriorityTypeId());
 }
 
+bool NamedOperator::takes(const char* argument) const { return handle_.has_value() && handle_->schema().argumentIndexWithName(argument).has_value(); }
+
 torch::jit::Stack NamedOperator::operator()(Arguments given) const {
   TORCH_CHECK(handle_.has_value(), "this libtorch has no operator ", name_);
   const auto& schema = handle_->schema();
   for (const auto& [name, value] : given)
-    TORCH_CHECK(schema.argumentIndexWithName(name).has_value(), name_, " has no argument ", name, " in this libtorch: ", schema);
+    TORCH_CHECK(value.isNone() || schema.argumentIndexWithName(name).has_value(), name_, " has no argument ", name, " in this libtorch: ", schema);
   torch::jit::Stack stack;
   for (const auto& argument : schema.arguments()) {
     const auto found = std::find_if(given.begin(), given.end(), [&](const auto& pair) { return argument.name() == pair.first; });

@@ -17,7 +17,8 @@ class NamedOperator {
   explicit NamedOperator(const char* name, const char* overload = "");
   /// Whether this libtorch has it for the tensor's device.
   bool runsOn(const at::Tensor& tensor) const;
-  /// Arguments that are left out take the schema's default, or none. Throws where the schema has no argument of a given name.
+  bool takes(const char* argument) const;
+  /// Arguments that are left out take the schema's default, or none. Throws where the schema has no argument of a given name, but for a none.
   torch::jit::Stack operator()(Arguments arguments) const;
 
  private:

@@ -61,6 +61,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     const auto chunk = context.saved_data.at("chunk").toInt();
     const auto softCap = context.saved_data.at("soft_cap").toDouble();
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
+    if (rows == 0 && ofWeight.defined() && !add) at::Tensor(ofWeight).zero_();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto count = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, count);

@@ -57,6 +57,7 @@ Attended attendFlash(const at::Tensor& queries, const at::Tensor& keys, const at
 
 Gradients flashGradients(const at::Tensor& upstream, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Attended& attended,
                          const Sequences& sequences, const Form& form) {
+  const bool newer = flashBackward().takes("rng_state");  // libtorch called its random state otherwise before
   const auto results = flashBackward()({{"grad_out", upstream},
                                         {"query", queries},
                                         {"key", keys},
@@ -69,8 +70,8 @@ Gradients flashGradients(const at::Tensor& upstream, const at::Tensor& queries, 
                                         {"max_k", sequences.mostKeys},
                                         {"dropout_p", 0.0},
                                         {"is_causal", true},
-                                        {"rng_state", attended.first},
-                                        {"unused", attended.second},
+                                        {newer ? "rng_state" : "philox_seed", attended.first},
+                                        {newer ? "unused" : "philox_offset", attended.second},
                                         {"scale", form.scale},
                                         {"window_size_left", windowLeft(form)},
                                         {"window_size_right", windowRight(form)}});
@@ -221,7 +222,9 @@ Way wayFor(const at::Tensor& queries, const Form& form) {
   const char* wanted = std::getenv("PROSPECT_ATTENTION");  // for comparisons: the first that is allowed
   const auto allowed = [&](const char* name) { return wanted == nullptr || std::string(wanted) == name; };
   if (!queries.is_cuda() || form.softCap > 0) return Way::Plain;
-  if (allowed("flash") && queries.scalar_type() == at::kBFloat16 && size % 8 == 0 && size <= 256 && flash().runsOn(queries)) return Way::Flash;
+  if (allowed("flash") && queries.scalar_type() == at::kBFloat16 && size % 8 == 0 && size <= 256 && flash().runsOn(queries) &&
+      (form.window == 0 || flash().takes("window_size_left")))
+    return Way::Flash;
   if (allowed("efficient") && form.window == 0 && size % 8 == 0 && efficient().runsOn(queries)) return Way::Efficient;
   return Way::Plain;
 }

@@ -165,6 +165,7 @@ void adamw(at::TensorList parameters, at::TensorList gradients, at::TensorList f
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto count = parameters[i].numel();
     float* parameter = floatsOf(parameters[i], count);
+    parameters[i].unsafeGetTensorImpl()->bump_version();  // written to behind autograd's back: what was saved of it is stale
     const float* gradient = floatsOf(gradients[i], count);
     float* first = floatsOf(firstMoments[i], count);
     float* second = floatsOf(secondMoments[i], count);
@@ -184,6 +185,7 @@ void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorLi
   for (size_t i = 0; i < parameters.size(); i++) {
     const auto count = parameters[i].numel();
     float* parameter = floatsOf(parameters[i], count);
+    parameters[i].unsafeGetTensorImpl()->bump_version();  // written to behind autograd's back: what was saved of it is stale
     const float* gradient = floatsOf(gradients[i], count);
     const Moment first(firstCodes[i], firstScales[i], count), second(secondCodes[i], secondScales[i], count);
     at::parallel_for(0, (count + kMomentBlock - 1) / kMomentBlock, 1 << 6, [&](int64_t begin, int64_t end) {

@@ -148,6 +148,9 @@ std::tuple<at::Tensor, at::Tensor> drawTokens(const at::Tensor& givenLogits, con
   const auto logps = at::empty({rows}, logits.options());
   const Settings settings = {temperature, topP, minP, repetitionPenalty, topK};
   const int32_t *seenData = seen.data_ptr<int32_t>(), *ends = seenEnds.data_ptr<int32_t>();
+  for (int64_t row = 0; row < seenEnds.numel(); row++)
+    TORCH_CHECK(ends[row] >= (row > 0 ? ends[row - 1] : 0) && ends[row] <= seen.numel(), "draw_tokens: seen_ends must rise and stay within ", seen.numel(),
+                " seen tokens, got ", ends[row], " for row ", row);
   at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
     Drawer drawer{settings, {}, {}, {}};
     for (int64_t row = begin; row < end; row++) {

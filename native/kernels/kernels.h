@@ -30,7 +30,7 @@ void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorLi
                double gradientScale);
 
 /// x weight^T + bias, as aten::linear: one node of autograd and two products behind it, where libtorch has three nodes. Where the weight is a rounded
-/// copy, its `master` is the float32 leaf that it was rounded from: the weight's gradient is summed in float32 and added to the leaf's at once.
+/// copy, its `master` is the float32 leaf that it was rounded from: the weight's gradient is summed in float32 (composed/: rounded once a product) and added to the leaf's at once.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master);
 
 /// Rows of a weight [rows, width] by index, int64 [tokens] -> [tokens, width]. The gradient of a float32 leaf is added to the rows' own, without a tensor

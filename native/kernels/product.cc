@@ -140,8 +140,16 @@ void transposedTimesInto(const at::Tensor& sums, const at::Tensor& a, const at::
     return multiplyIntoSums(operandOf(a, true), operandOf(b, false), sums.data_ptr<float>(), add);
   if (!add && small(a, b, rows, columns, depth)) smallTransposedTimes(a, b, sums);
   else if (a.scalar_type() == at::kFloat) at::Tensor(sums).addmm_(a.t(), b, add ? 1 : 0);
-  else if (add) at::Tensor(sums).add_(transposedTimes(a, b));
-  else at::Tensor(sums).copy_(transposedTimes(a, b));
+  else {
+    // In float32, some of the depth after some: a copy of all of A might be twice the largest tensor of a step.
+    const auto part = std::max<int64_t>(1, (1 << 24) / std::max<int64_t>(1, rows));
+    for (int64_t first = 0; first < depth; first += part) {
+      const auto count = std::min(part, depth - first);
+      const auto of = [&](const at::Tensor& x) { return x.narrow(0, first, count).to(at::kFloat); };
+      at::Tensor(sums).addmm_(of(a).t(), of(b), add || first > 0 ? 1 : 0);
+    }
+    if (depth == 0 && !add) at::Tensor(sums).zero_();
+  }
 }
 
 }  // namespace prospect

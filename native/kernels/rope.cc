@@ -75,6 +75,7 @@ std::tuple<at::Tensor, at::Tensor> rotaryEmbedding(const at::Tensor& queries, co
   TORCH_CHECK(queries.dim() == 3 && keys.dim() == 3 && queries.size(2) == keys.size(2), "queries and keys must be [tokens, heads, headSize]");
   TORCH_CHECK(cos.scalar_type() == at::kFloat && sin.scalar_type() == at::kFloat && cos.is_contiguous() && sin.is_contiguous(),
               "cosines and sines must be contiguous float32");
+  TORCH_CHECK(queries.size(0) == keys.size(0), "queries are of ", queries.size(0), " tokens and keys of ", keys.size(0));
   TORCH_CHECK(cos.size(0) == queries.size(0) && cos.numel() == sin.numel() && cos.size(-1) <= queries.size(2) && cos.size(-1) % 2 == 0 &&
                   cos.numel() == cos.size(0) * cos.size(-1),
               "cosines and sines must be [tokens, 1, at most headSize]");

@@ -14,6 +14,7 @@ Segments::Segments(const at::Tensor& table, int64_t tokens, int64_t contextToken
   std::vector<int64_t> ends(static_cast<size_t>(count)), treeOf(static_cast<size_t>(count));
   children_.resize(static_cast<size_t>(count));
   int64_t covered = 0;
+  std::vector<bool> taken(static_cast<size_t>(tokens));
   for (int64_t i = 0; i < count; i++) {
     const auto at = static_cast<size_t>(i);
     const Segment segment{rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3] != 0};
@@ -32,6 +33,10 @@ Segments::Segments(const at::Tensor& table, int64_t tokens, int64_t contextToken
     auto& tree = trees_[static_cast<size_t>(treeOf[at])];
     tree.longest = std::max(tree.longest, ends[at]);
     if (segment.foreign) continue;
+    for (int64_t token = segment.start; token < segment.start + segment.length; token++) {
+      TORCH_CHECK(!taken[static_cast<size_t>(token)], "segment ", i, " covers token ", token, ", which another one covers");
+      taken[static_cast<size_t>(token)] = true;
+    }
     covered += segment.length;
     tree.cost += static_cast<double>(segment.length) * (static_cast<double>(ends[at]) - static_cast<double>(segment.length) / 2);
   }

@@ -260,7 +260,7 @@ bool tilesPay(int64_t rows, int64_t columns, int64_t depth) {
   return tilesWanted() && large(rows, columns, depth);
 }
 
-bool packedSumsPay(int64_t rows, int64_t columns, int64_t depth) { return ownWanted() && large(rows, columns, std::max(depth, kDepth)); }
+bool packedSumsPay(int64_t rows, int64_t columns, int64_t depth) { return ownWanted() && depth > 0 && large(rows, columns, std::max(depth, kDepth)); }
 
 bool weightTilesPay(int64_t rows, int64_t columns, int64_t depth) {
   return tilesWanted() && rows > 0 && rows <= kFew && rows < columns && columns >= kTwo && depth % kDepth == 0 && columns * depth >= 1 << 16;

@@ -121,6 +121,7 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     const auto upstream = output.to(at::kFloat).contiguous();
     const auto *chosen = targets.data_ptr<int64_t>();
     const auto *scales = upstream.data_ptr<float>(), *sums = logSums.data_ptr<float>();
+    if (rows == 0 && ofWeight.defined() && !add) at::Tensor(ofWeight).zero_();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto length = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, length);

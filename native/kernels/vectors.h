@@ -10,8 +10,11 @@
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors never cross a call: every function that has one is inlined
 
 // One version of a function for each instruction set, chosen at load: the addon may move between processors.
-#if defined(__x86_64__)
-#define PROSPECT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+// GCC takes "arch=haswell" for that family of processors only; the level of all that have AVX2 and FMA has a name from GCC 12 on.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define PROSPECT_CLONES __attribute__((target_clones("avx512f", "arch=x86-64-v3", "default")))
+#elif defined(__x86_64__)
+#define PROSPECT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define PROSPECT_CLONES
 #endif

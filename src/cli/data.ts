@@ -2,19 +2,21 @@ import { writeFileSync } from 'node:fs'
 import { type Command, Option as Flag } from 'commander'
 import colors from 'picocolors'
 import { convertOptions, inspectOptions } from '../data/options.ts'
+import { OptionError } from '../options/validate.ts'
 import { trainOptions } from '../train/options.ts'
 import { addFlags, resolveOptions } from './flags.ts'
 import { createProgress } from './progress.ts'
 import { formatNumber } from './table.ts'
 
 export function configure(command: Command): void {
-  configureInspect(
-    command.command('inspect').summary('say what is in feedback, what would be used and what is doubtful'),
-  )
-  configurePreview(command.command('preview').summary('show rows token by token, as training would see them'))
-  configureConvert(
-    command.command('convert').summary('write the rows that training would use as plain JSONL or Parquet'),
-  )
+  const subcommand = (name: string, does: string) =>
+    command
+      .command(name)
+      .summary(does)
+      .description(`${does[0]!.toUpperCase()}${does.slice(1)}.`)
+  configureInspect(subcommand('inspect', 'say what is in feedback, what would be used and what is doubtful'))
+  configurePreview(subcommand('preview', 'show rows token by token, as training would see them'))
+  configureConvert(subcommand('convert', 'write the rows that training would use as plain JSONL or Parquet'))
 }
 
 function configureInspect(command: Command): void {
@@ -50,10 +52,13 @@ function configurePreview(command: Command): void {
     '\nTakes the flags of prospect train, so that what is shown is what those flags train on.\n\nExample:\n  prospect data preview --data feedback.jsonl --model ./SmolLM2-135M-Instruct --rows 2',
   )
   command.action(async () => {
-    const options = await onThisMachine(resolveOptions(command, trainOptions))
+    const options = resolveOptions(command, trainOptions)
     const { rows, html } = command.opts<{ rows: string; html?: string }>()
+    const count = Number(rows)
+    if (!Number.isInteger(count) || count < 1)
+      throw new OptionError(`--rows: expected a whole number from 1, got ${JSON.stringify(rows)}`)
     const { previewRows } = await import('../train/preview.ts')
-    const previews = await previewRows(options, Number(rows) || 3, createProgress())
+    const previews = await previewRows(options, count, createProgress())
     const { previewText, previewPage } = await import('./data-preview.ts')
     console.log(previewText(previews))
     if (html === undefined) return

@@ -140,7 +140,7 @@ export function madeText(results: readonly MadeResult[]): string {
 }
 
 export function rewardText(report: RewardReport, output: string): string {
-  const { rows, desirable, accuracy, area, calibration, kl, drift, lists } = report
+  const { rows, desirable, cut, accuracy, area, calibration, kl, drift, lists } = report
   const table = [
     ['', 'value', '95 % interval'].map((title) => colors.bold(title)),
     ["reward on its label's side of z0", percent(accuracy.share), range(accuracy)],
@@ -165,6 +165,9 @@ export function rewardText(report: RewardReport, output: string): string {
   ]
   return [
     `${formatNumber(rows)} rows, ${formatNumber(desirable)} of them thumbs-up`,
+    ...(cut && cut.prompts + cut.completions > 0
+      ? [`over ${cut.maxLength} tokens: ${cut.prompts} prompts and ${cut.completions} completions were cut`]
+      : []),
     '',
     alignedTable(table, ['left', 'right', 'left']),
     '',

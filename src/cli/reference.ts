@@ -14,12 +14,21 @@ Every option is a flag, and a key of the YAML file that \`--config\` names; dots
 defaults. Keys may also be written in snake_case (\`desirable_weight\`), and \`null\` means the default. \`prospect schema <command>\` prints the JSON
 Schema of the file, for editors. Callers of the library give the same keys as an object.
 
-This page is written by \`node scripts/write-docs.mjs\` from the tables in \`src/train/options.ts\` and \`src/infer/options.ts\`.
+This page is written by \`node scripts/write-docs.mjs\` from the tables of options in \`src/\`. Every command that has such a table takes \`--config <file>\` too.
 `
+
+/** What commands take that is no key of a file. */
+const besideTables: Readonly<Record<string, string>> = {
+  train:
+    'Beside these: `--resume <run>` goes on with a run, by its own config.yaml; `--quiet` prints results only. `prospect data preview` takes the same options, `--rows <count>` (3) and `--html <file>`: it shows rows as this command would train on them. `prospect demo` takes `--loss`.',
+}
 
 /** docs/options.md: the options of each command. */
 export function optionsDocument(tables: Readonly<Record<string, z.ZodObject>>): string {
-  const sections = Object.entries(tables).map(([name, table]) => `## prospect ${name}\n\n${optionsMarkdown(table)}`)
+  const sections = Object.entries(tables).map(([name, table]) => {
+    const more = besideTables[name]
+    return `## prospect ${name}\n\n${more ? `${more}\n\n` : ''}${optionsMarkdown(table)}`
+  })
   return [introduction, ...sections].join('\n')
 }
 
@@ -43,9 +52,9 @@ function rowOf(option: Option): string {
 }
 
 function code(text: string): string {
-  return `\`${text}\``
+  return `\`${text.replaceAll('|', '\\|')}\`` // a bar would end the cell
 }
 
 function escaped(text: string): string {
-  return text.replaceAll('<', '&lt;')
+  return text.replaceAll('<', '&lt;').replaceAll('|', '\\|')
 }

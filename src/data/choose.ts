@@ -122,12 +122,15 @@ class Choosing {
         this.#find('duplicates', row, duplicates === 'drop')
     }
     if (!this.#table.signatures) return
-    const first = nearDuplicates(this.#table.signatures, similarity ?? 0.8)
+    const used = this.#used
+    const alike = (row: number, earlier: number) =>
+      used[row] === 1 && used[earlier] === 1 && label[row] === label[earlier] // what is dropped stands for nothing
+    const first = nearDuplicates(this.#table.signatures, similarity ?? 0.8, alike)
     this.#finding('nearDuplicates')
     for (let row = 0; row < this.#table.length; row++) {
       const original = first[row]!
       const exact = prompt[row] === prompt[original] && completion[row] === completion[original]
-      if (original === row || exact || label[row] !== label[original] || this.#used[row] === 0) continue
+      if (original === row || exact) continue
       this.#find('nearDuplicates', row, similarity !== null && similarity !== undefined)
     }
   }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, mkdirSync, openSync, rmSync, statSync, utimesSync, writeSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
+import { type Lock, takeLock } from '../tensor/lock.ts'
 import { type EncodedBatch, makeEncoder } from './encode.ts'
 import { cacheLimit, evict, touchEntry } from './eviction.ts'
 import { maskedRow } from './personal.ts'
@@ -46,7 +47,6 @@ export interface Dataset {
 }
 
 const version = 2 // of the format, and of what is done to rows: counts up when either changes
-const staleAfter = 60_000
 
 /**
  * Tokenised rows of feedback, from a cache that is addressed by content: files, options and tokenizer. Where the cache lacks them they are
@@ -101,34 +101,6 @@ function datasetKey(
     flags: [mask ?? false, signatures ?? false, desirableOnly ?? false],
   }
   return createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 32)
-}
-
-interface Lock {
-  refresh(): void
-  release(): void
-}
-
-/** A file that only one process makes. One whose maker has not touched it for a minute is a dead process's. */
-function takeLock(path: string): Lock | null {
-  try {
-    const file = openSync(path, 'wx')
-    writeSync(file, String(process.pid))
-    closeSync(file)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    const touched = statSync(path, { throwIfNoEntry: false })?.mtimeMs
-    if (touched !== undefined && Date.now() - touched > staleAfter) rmSync(path, { force: true })
-    return null
-  }
-  let refreshed = Date.now()
-  return {
-    refresh() {
-      if (Date.now() - refreshed < 5000) return
-      refreshed = Date.now()
-      utimesSync(path, new Date(), new Date())
-    },
-    release: () => rmSync(path, { force: true }),
-  }
 }
 
 async function build(

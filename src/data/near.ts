@@ -76,8 +76,13 @@ const compared = 8
 /**
  * For each row the first row that it is a near duplicate of (itself where it is of none). Candidates share one band of four bytes; a text is
  * compared with the latest few of each band only, so the work stays proportional to the number of rows, and memory to 16 bytes a row.
+ * `comparable`: whether a row may be a duplicate of an earlier one.
  */
-export function nearDuplicates(signatures: Uint8Array, atLeast: number): Int32Array {
+export function nearDuplicates(
+  signatures: Uint8Array,
+  atLeast: number,
+  comparable: (row: number, earlier: number) => boolean = () => true,
+): Int32Array {
   const count = signatures.length / signatureBytes
   const first = Int32Array.from({ length: count }, (_, i) => i)
   const words = new DataView(signatures.buffer, signatures.byteOffset, signatures.byteLength)
@@ -97,7 +102,7 @@ export function nearDuplicates(signatures: Uint8Array, atLeast: number): Int32Ar
         other >= 0 && tries < compared;
         other = before[other]! - 1, tries++
       ) {
-        if (similarity(signatures, row, other) < atLeast) continue
+        if (!comparable(row, other) || similarity(signatures, row, other) < atLeast) continue
         first[row] = other
         break
       }

@@ -27,8 +27,7 @@ const understood = (parse: (value: string) => unknown) =>
   })
 const share = () => z.number().min(0).max(1)
 
-/** How feedback becomes rows. The same for training and for `prospect data`. */
-export const feedbackOptions = nested('What feedback files hold and which of it is used', {
+const readingOptions = {
   map: reading(
     '--map <field=column,...>',
     'Columns that stand for prompt, completion, label, weight ...; dots reach into objects',
@@ -82,6 +81,16 @@ export const feedbackOptions = nested('What feedback files hold and which of it 
     'SHP: most pairs of one post',
     z.number().int().min(1).default(5),
   ),
+}
+
+const readingNames: ReadonlySet<string> = new Set(Object.keys(readingOptions))
+
+/** How judged rows are read, for what does not choose among them. */
+export const readingFeedbackOptions = nested('What feedback files hold', readingOptions)
+
+/** How feedback becomes rows. The same for training and for `prospect data`. */
+export const feedbackOptions = nested('What feedback files hold and which of it is used', {
+  ...readingOptions,
 
   keepDesirable: choosing('--keep-desirable <share>', 'Share of the thumbs-up rows to keep', share().default(1)),
   keepUndesirable: choosing('--keep-undesirable <share>', 'Share of the thumbs-down rows to keep', share().default(1)),
@@ -227,10 +236,24 @@ export const convertOptions = z.strictObject({
 })
 
 export type FeedbackOptions = z.output<typeof feedbackOptions>
+export type ReadingOptions = z.output<typeof readingFeedbackOptions>
+
+/** The same reading and cleaning of all rows, each weighing the same: for rows to test on, which are not thinned as those to train on are. */
+export function allRowsOf(options: FeedbackOptions): FeedbackOptions {
+  const { sample: _, limit: __, annotatorWeights: ___, halfLife: ____, ...rest } = options
+  return { ...rest, keepDesirable: 1, keepUndesirable: 1, onePerPrompt: false, balance: 'none' }
+}
+
+/** Options of training without those that say how feedback is read. */
+export function withoutReading<T extends { feedback?: object | undefined }>(options: T): T {
+  if (options.feedback === undefined) return options
+  const kept = Object.entries(options.feedback).filter(([name]) => !readingNames.has(name))
+  return { ...options, feedback: Object.fromEntries(kept) }
+}
 
 /** The options in the form that reading takes. */
-export function readOptionsOf(options: FeedbackOptions) {
-  const { map, where, sample, limit, shape, labels, threshold, scoreName, splitBy } = options
+export function readOptionsOf(options: ReadingOptions & Partial<Pick<FeedbackOptions, 'splitBy'>>) {
+  const { map, where, sample, limit, shape, labels, threshold, scoreName, splitBy = 'prompt' } = options
   const { ranked, minScoreRatio, maxPairsPerPrompt } = options
   return {
     ranked,

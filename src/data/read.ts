@@ -163,6 +163,10 @@ export class FeedbackReader {
       if (rest.length > 0) yield rest
       if (facts.rows === 0 && (!judging || this.#judging === this.files.length)) this.#refuseEmpty(facts)
     }
+    if (this.facts.every(({ rows }) => rows === 0) && !this.#chosenAway) {
+      const [first, ...others] = this.facts.filter((_, i) => i >= this.#judging || this.#judging === this.files.length)
+      if (first) throw this.#empty(first, others.length)
+    }
     this.#countJudgements()
   }
 
@@ -177,11 +181,22 @@ export class FeedbackReader {
     }
   }
 
-  /** A file of which nothing was chosen is no mistake; one that has nothing is. */
+  get #chosenAway(): boolean {
+    const { sample, limit } = this.#options
+    return (sample !== undefined || limit !== undefined) && this.facts.every(({ records }) => records === 0)
+  }
+
+  /** Of several files, one of which nothing was chosen, or whose records nobody judged, is no mistake; one that has nothing is. */
   #refuseEmpty(facts: FileFacts): void {
     const { where, sample, limit } = this.#options
-    if (facts.records === 0 && (sample !== undefined || limit !== undefined)) return
-    throw new Error(`${facts.file}: no rows; ${whyEmpty(facts, where)}`)
+    const chosen = where !== undefined || sample !== undefined || limit !== undefined
+    const unjudged = facts.skipped === 0 && Object.keys(facts.leftOut).length > 0
+    if (facts.records === 0 ? !chosen : !unjudged) throw this.#empty(facts, 0)
+  }
+
+  #empty(facts: FileFacts, others: number): Error {
+    const more = others === 0 ? '' : `, and none in ${others} more`
+    return new Error(`${facts.file}: no rows${more}; ${whyEmpty(facts, this.#options.where)}`)
   }
 
   #context(): ShapeContext {
@@ -383,9 +398,11 @@ async function scoresIn(files: readonly string[], options: ReadOptions): Promise
 function scoresOf(record: RawRecord, { map, shape }: ReadOptions): number[] {
   try {
     if ('problem' in record) return []
-    const fields = mapped(fieldsOf(JSON.parse(record.text)), map)
-    const known = shape === undefined ? shapeOf(fields) : shapes.find(({ name }) => name === shape)
-    return known?.scores?.(fields) ?? []
+    return expanded(parsed(record.text), record.origin).flatMap((value) => {
+      const fields = mapped(fieldsOf(value), map)
+      const known = shape === undefined ? shapeOf(fields) : shapes.find(({ name }) => name === shape)
+      return known?.scores?.(fields) ?? []
+    })
   } catch {
     return []
   }

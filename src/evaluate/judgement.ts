@@ -96,7 +96,8 @@ export function comparisonsOf(looks: readonly Look[], log: Pick<JudgementLog, 'g
   for (const look of looks) byMatchup.set(look.index, [...(byMatchup.get(look.index) ?? []), look])
   return [...byMatchup.values()].flatMap((own) => {
     const points = pointsOf(own.map(({ key }) => log.get(key)?.winner ?? null))
-    const { candidate, baseline } = own[0]!.matchup
-    return points === null ? [] : [{ points, candidateLength: candidate.length, baselineLength: baseline.length }]
+    const { prompt, candidate, baseline } = own[0]!.matchup
+    const lengths = { candidateLength: candidate.length, baselineLength: baseline.length }
+    return points === null ? [] : [{ points, ...lengths, prompt: JSON.stringify(prompt) }]
   })
 }

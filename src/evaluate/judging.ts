@@ -8,9 +8,8 @@ export interface JudgingOptions {
   /** One look with the order drawn by seed, or two, one each way round. */
   order: 'shuffle' | 'both'
   seed: number
-  /** Requests under way at once, and started a minute. */
+  /** Judgements under way at once. */
   concurrency: number
-  perMinute?: number
   /** Stop before this is spent, at these prices a million tokens. */
   maxCost?: number
   inputPrice: number
@@ -57,12 +56,9 @@ export async function judgeAll(
   const total = new Set(looks.map(({ key }) => key)).size
   const bar = options.progress?.start(total, 'judgements', total - open.length)
   const cautious = options.maxCost !== undefined && budget.judgements === 0 // nobody knows what one costs yet
-  const queue = new PQueue({
-    concurrency: cautious ? 1 : options.concurrency,
-    ...(options.perMinute !== undefined && { intervalCap: options.perMinute, interval: 60_000 }),
-  })
+  const queue = new PQueue({ concurrency: cautious ? 1 : options.concurrency })
   let [failure, stopped, done] = [null as { error: unknown } | null, null as Judged['stopped'], total - open.length]
-  const work = open.map((look) =>
+  for (const look of open)
     queue.add(async () => {
       if (failure || stopped || options.signal?.aborted) return
       if (!budget.allows()) {
@@ -81,9 +77,8 @@ export async function judgeAll(
       } finally {
         budget.end()
       }
-    }),
-  )
-  await Promise.all(work)
+    })
+  await queue.onIdle()
   bar?.stop()
   options.signal?.throwIfAborted()
   if (failure) throw (failure as { error: unknown }).error

@@ -1,4 +1,4 @@
-import { bootstrap } from './bootstrap.ts'
+import { type BootstrapOptions, bootstrap } from './bootstrap.ts'
 import type { Interval } from './interval.ts'
 import type { Comparison } from './win-rate.ts'
 
@@ -12,7 +12,7 @@ const fewest = 20
  */
 export function lengthControlledRate(
   comparisons: readonly Comparison[],
-  { seed = 0, resamples = 500 }: { seed?: number; resamples?: number } = {},
+  { seed = 0, resamples = 500, clusters }: Pick<BootstrapOptions, 'seed' | 'resamples' | 'clusters'> = {},
 ): (Interval & { value: number }) | null {
   const differences = comparisons.map(({ candidateLength, baselineLength }) => candidateLength - baselineLength)
   const deviation = standardDeviation(differences)
@@ -20,7 +20,7 @@ export function lengthControlledRate(
   const x = differences.map((difference) => Math.tanh(difference / deviation))
   const y = comparisons.map(({ points }) => points)
   const rate = (indices: readonly number[]) => sigmoid(logisticFit(x, y, indices).intercept)
-  return bootstrap(comparisons.length, rate, { seed, resamples, method: 'percentile' })
+  return bootstrap(comparisons.length, rate, { seed, resamples, method: 'percentile', ...(clusters && { clusters }) })
 }
 
 function standardDeviation(values: readonly number[]): number {

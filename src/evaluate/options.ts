@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { readingFeedbackOptions } from '../data/options.ts'
 import { deviceDeclaration, deviceDescription, deviceSchema, precisionDescription } from '../options/device.ts'
 import { optionGroup, textList } from '../options/option.ts'
 
@@ -86,6 +87,7 @@ export const winRateOptions = z.strictObject({
   topP: sampling('--top-p <share>', 'Nucleus that a model samples from', z.number().positive().max(1).default(0.95)),
 })
 
+/** What callers of evaluateWinRate() give. */
 export type WinRateOptions = z.input<typeof winRateOptions>
 export type ResolvedWinRateOptions = z.output<typeof winRateOptions>
 
@@ -127,7 +129,19 @@ export const rewardsOptions = z
       'Where rewards.json and rows.jsonl are written',
       path().default('evaluations/rewards'),
     ),
-    maxLength: given('--max-length <tokens>', 'Longest prompt and completion together', count().default(2048)),
+    feedback: readingFeedbackOptions,
+    maxLength: given(
+      '--max-length <tokens>',
+      'Longest prompt and completion together',
+      count().optional(),
+      "the run's, else 2048",
+    ),
+    maxPromptLength: given(
+      '--max-prompt-length <tokens>',
+      'Longest prompt where the row is over --max-length',
+      count().optional(),
+      "the run's, else half of --max-length",
+    ),
     klPrompts: running(
       '--kl-prompts <count>',
       'Prompts that the model answers to estimate its KL from the reference; 0: none',
@@ -152,5 +166,6 @@ export const rewardsOptions = z
     },
   )
 
+/** What callers of evaluateRewards() give. */
 export type RewardsOptions = z.input<typeof rewardsOptions>
 export type ResolvedRewardsOptions = z.output<typeof rewardsOptions>

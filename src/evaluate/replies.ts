@@ -71,13 +71,20 @@ function textOf(value: unknown): string {
   return JSON.stringify(value)
 }
 
-/** Candidates and baselines of equal prompts, the nth of a prompt with its nth; throws where a prompt is answered by one side only. */
-export function matchups(candidates: readonly Replied[], baselines: readonly Replied[]): Matchup[] {
+/**
+ * Candidates and baselines of equal prompts, the nth of a prompt with its nth; throws where a prompt is answered by one side only. `right`: the right
+ * answer to a prompt whose replies name none.
+ */
+export function matchups(
+  candidates: readonly Replied[],
+  baselines: readonly Replied[],
+  right: (prompt: Replied['prompt']) => string | undefined = () => undefined,
+): Matchup[] {
   if (
     candidates.length === baselines.length &&
     candidates.every(({ prompt }, i) => isDeepStrictEqual(prompt, baselines[i]!.prompt))
   )
-    return candidates.map((candidate, i) => matchup(candidate, baselines[i]!))
+    return candidates.map((candidate, i) => matchup(candidate, baselines[i]!, right))
   const byPrompt = new Map<string, Replied[]>()
   for (const baseline of baselines) {
     const key = JSON.stringify(baseline.prompt)
@@ -91,17 +98,22 @@ export function matchups(candidates: readonly Replied[], baselines: readonly Rep
         `reply ${i + 1} of the candidate answers ${text}, which no reply of the baseline answers: compare on the same prompts`,
       )
     }
-    return matchup(candidate, baseline)
+    return matchup(candidate, baseline, right)
   })
 }
 
-function matchup({ prompt, completion, reference }: Replied, other: Replied): Matchup {
+function matchup(
+  { prompt, completion, reference }: Replied,
+  other: Replied,
+  right: (prompt: Replied['prompt']) => string | undefined,
+): Matchup {
   if (completion === null || other.completion === null)
     throw new Error(`a reply to ${JSON.stringify(prompt).slice(0, 80)} is missing: rows need a completion`)
+  const known = reference ?? other.reference ?? right(prompt)
   return {
     prompt,
     candidate: completion,
     baseline: other.completion,
-    reference: reference ?? other.reference ?? other.completion,
+    ...(known !== undefined && { reference: known }),
   }
 }

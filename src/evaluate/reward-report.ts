@@ -18,9 +18,19 @@ export interface ListedRow extends ScoredRow {
   probability: number
 }
 
+/** What a limit of length took off the rows. */
+export interface CutRows {
+  maxLength: number
+  prompts: number
+  completions: number
+}
+
+/** What `rewards.json` holds; intervals are of 95 %. */
 export interface RewardReport {
   rows: number
   desirable: number
+  /** Rows of which only a part was scored. */
+  cut: CutRows | null
   beta: number
   /** z0 over mismatched pairs of these rows, in nats. */
   referencePoint: number
@@ -52,10 +62,18 @@ export interface RewardInputs {
   ownLogRatios: readonly number[]
   /** Most rows in a list. */
   listed: number
+  cut?: CutRows | null
 }
 
 /** All that `prospect evaluate rewards` says, from log-probabilities. */
-export function rewardReport({ rows, beta, referencePoint, ownLogRatios, listed }: RewardInputs): RewardReport {
+export function rewardReport({
+  rows,
+  beta,
+  referencePoint,
+  ownLogRatios,
+  listed,
+  cut = null,
+}: RewardInputs): RewardReport {
   const scored = rows.map((row) => scoredRow(row, beta, referencePoint))
   const labels = rows.map(({ desirable }) => desirable)
   const right = scored.filter(({ probability, desirable }) => probability > 0.5 === desirable).length
@@ -63,6 +81,7 @@ export function rewardReport({ rows, beta, referencePoint, ownLogRatios, listed 
   return {
     rows: rows.length,
     desirable: labels.filter(Boolean).length,
+    cut,
     beta,
     referencePoint,
     accuracy: wilson(right, rows.length),

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
+import { readOptionsOf } from '../data/options.ts'
 import { makePlan } from '../data/plan.ts'
 import { readFeedback } from '../data/read.ts'
 import { tokenizeRows } from '../data/tokenize.ts'
@@ -20,11 +21,12 @@ import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
 import { setThreads } from '../tensor/engine.ts'
 import type { Device, Dtype } from '../tensor/tensor.ts'
 import { mismatchedSequences, pairsOf } from '../train/batches.ts'
+import type { ResolvedTrainOptions } from '../train/options.ts'
 import { sequenceLogps, withComputeWeights } from '../train/passes.ts'
 import type { Progress } from '../train/run.ts'
 import { RunDirectory } from '../train/run-directory.ts'
 import type { ResolvedRewardsOptions } from './options.ts'
-import { type RewardReport, rewardReport, scoredRow } from './reward-report.ts'
+import { type CutRows, type RewardReport, rewardReport, scoredRow } from './reward-report.ts'
 
 interface Hooks {
   progress?: Progress
@@ -36,11 +38,11 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
   const { output, list } = options
   makeFolder('--output', output) // before hours of work
   setThreads(options.threads ?? null)
-  const { beta, base, ...named } = modelsOf(options)
+  const { beta, base, lengths, ...named } = settingsOf(options)
   const model = await opened(named.model, hooks, { base, adapter: options.adapter })
   const reference = await opened(named.reference, hooks, { base })
   const tokenizer = loadTokenizer(tokenizerFolder(model))
-  const sequences = await sequencesOf(options, tokenizer, hooks)
+  const { sequences, cut } = await sequencesOf(options, lengths, tokenizer, hooks)
   const { examples, judged, mismatched } = sequences
   const logps = await underBoth({ model, reference }, sequences, tokenizer.eosIds, options, hooks)
   const ratios = Array.from(logps.policy, (logp, i) => logp - logps.reference[i]!)
@@ -52,7 +54,7 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
     policy: logps.policy[i]!,
     reference: logps.reference[i]!,
   }))
-  const report = rewardReport({ rows, beta, referencePoint, ownLogRatios: ratios.slice(own), listed: list })
+  const report = rewardReport({ rows, beta, referencePoint, ownLogRatios: ratios.slice(own), listed: list, cut })
   writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
   const lines = rows.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
   writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))
@@ -66,15 +68,20 @@ interface Sequences {
   mismatched: readonly Sequence[]
 }
 
-async function sequencesOf(options: ResolvedRewardsOptions, tokenizer: Tokenizer, hooks: Hooks): Promise<Sequences> {
-  const { maxLength, seed } = options
-  const data = await localData(options.data, hooks)
-  const { rows } = await readFeedback(data, { onBadRow: 'error', needLabels: true })
-  const limits = { maxLength, maxPromptLength: Math.ceil(maxLength / 2), strict: false, onBadRow: 'error' } as const
-  const { examples } = await tokenizeRows(rows, tokenizer, limits)
+async function sequencesOf(
+  { seed, feedback, data }: ResolvedRewardsOptions,
+  lengths: Lengths,
+  tokenizer: Tokenizer,
+  hooks: Hooks,
+): Promise<{ sequences: Sequences; cut: CutRows }> {
+  const files = await localData(data, hooks)
+  const { rows } = await readFeedback(files, { onBadRow: 'error', needLabels: true, seed, ...readOptionsOf(feedback) })
+  const { examples, facts } = await tokenizeRows(rows, tokenizer, { ...lengths, strict: false, onBadRow: 'error' })
+  const { promptsCut: prompts, completionsCut: completions } = facts.tokenizing
   const plan = makePlan({ examples, seed, epochs: 1, batchSize: Math.max(2, examples.length), mismatched: true })
   const judged = examples.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
-  return { examples, judged, mismatched: mismatchedSequences(examples, pairsOf(plan, 0)) }
+  const sequences = { examples, judged, mismatched: mismatchedSequences(examples, pairsOf(plan, 0)) }
+  return { sequences, cut: { maxLength: lengths.maxLength, prompts, completions } }
 }
 
 /** Log-probabilities of judged rows, mismatched ones and replies of the model itself, one after the other, under both models. */
@@ -98,14 +105,22 @@ async function underBoth(
   }
 }
 
+/** How rows are cut, as in training. */
+type Lengths = Pick<ResolvedTrainOptions, 'maxLength' | 'maxPromptLength'> & { cut: 'prompt-start' | 'prompt-end' }
+
 /** `base` is for those of the two that are adapters. */
-function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
+function settingsOf(options: ResolvedRewardsOptions): {
   model: string
   reference: string
   base?: string | undefined
   beta: number
+  lengths: Lengths
 } {
-  if (run === undefined) return { model: model!, reference: reference ?? model!, beta: beta ?? 0.1 }
+  const { run, model, reference, beta, maxLength = 2048, maxPromptLength = Math.ceil(maxLength / 2) } = options
+  if (run === undefined) {
+    const lengths = { maxLength, maxPromptLength, cut: 'prompt-start' as const }
+    return { model: model!, reference: reference ?? model!, beta: beta ?? 0.1, lengths }
+  }
   const directory = new RunDirectory(run)
   const trained = directory.readOptions()
   const own = model ?? directory.result ?? directory.model
@@ -116,6 +131,12 @@ function modelsOf({ run, model, reference, beta }: ResolvedRewardsOptions): {
     reference: reference ?? trained.reference ?? trained.model,
     base: trained.base,
     beta: beta ?? trained.loss.beta ?? 0.1,
+    lengths: {
+      maxLength: options.maxLength ?? trained.maxLength,
+      maxPromptLength:
+        options.maxPromptLength ?? (options.maxLength === undefined ? trained.maxPromptLength : maxPromptLength),
+      cut: trained.feedback.truncate === 'prompt-end' ? 'prompt-end' : 'prompt-start',
+    },
   }
 }
 
@@ -190,11 +211,10 @@ async function ownReplies(
   const replies: Sequence[] = []
   const settings = { maxTokens, seed, stop, signal, overflow: 'shorten' } as const
   const prompts = asked.map(({ prompt }) => prompt)
-  for await (const { index, tokens, finish } of sample(decoder, weights, prompts, settings)) {
+  for await (const { index, tokens, end } of sample(decoder, weights, prompts, settings)) {
     const { prompt, promptGroup } = asked[index]!
-    const end = finish === 'stop' && stop.length > 0 ? [stop[0]!] : []
-    if (tokens.length + end.length > 0)
-      replies.push({ prompt, promptGroup, completion: Int32Array.of(...tokens, ...end), row: replies.length })
+    const completion = Int32Array.of(...tokens, ...(end === null ? [] : [end]))
+    if (completion.length > 0) replies.push({ prompt, promptGroup, completion, row: replies.length })
   }
   return replies
 }

@@ -9,18 +9,21 @@ export interface Comparison {
   /** Lengths of the replies, in characters. */
   candidateLength: number
   baselineLength: number
+  /** What is the same for comparisons that are not independent, as those on one prompt; each stands for itself where it is left out. */
+  prompt?: string
 }
 
+/** What comparisons say about the candidate; intervals are of 95 %. */
 export interface WinRate {
   comparisons: number
   wins: number
   ties: number
   losses: number
-  /** Mean points: ties count half. BCa bootstrap interval. */
+  /** Mean points: ties count half. BCa bootstrap interval over prompts; Wilson's where all points are equal. */
   rate: Interval & { value: number }
-  /** Wins among the comparisons that are no ties, with Wilson's interval. */
+  /** Wins among the prompts that are no ties, by the mean of their points, with Wilson's interval. */
   decided: Proportion
-  /** p-value of the two-sided exact sign test over the comparisons that are no ties. */
+  /** p-value of the two-sided exact sign test over these prompts. */
   signTest: number
   /** What the rate would be were both replies equally long; null with too few comparisons or lengths that do not differ. */
   lengthControlled: (Interval & { value: number }) | null
@@ -38,28 +41,54 @@ export interface LengthBucket {
   rate: number | null
 }
 
+/** By the sign test, at p < 0.05. */
 export type Verdict = 'better' | 'no evidence' | 'worse'
 
 /** All that comparisons say about the candidate. */
 export function winRate(comparisons: readonly Comparison[], { seed = 0 } = {}): WinRate {
-  const counts = countsOf(comparisons)
-  const p = signTest(counts.wins, counts.losses)
-  const meanOf = (indices: readonly number[]) => meanPoints(indices.map((i) => comparisons[i]!))
-  const rate =
-    comparisons.length === 0 ? { value: 0.5, low: 0, high: 1 } : bootstrap(comparisons.length, meanOf, { seed })
+  const clusters = comparisons.map(({ prompt }, i) => prompt ?? i)
+  const prompts = countsOf(promptMeans(comparisons, clusters))
+  const p = signTest(prompts.wins, prompts.losses)
   return {
     comparisons: comparisons.length,
-    ...counts,
-    rate,
-    decided: wilson(counts.wins, counts.wins + counts.losses),
+    ...countsOf(comparisons),
+    rate: rateOf(comparisons, clusters, seed),
+    decided: wilson(prompts.wins, prompts.wins + prompts.losses),
     signTest: p,
-    lengthControlled: lengthControlledRate(comparisons, { seed }),
+    lengthControlled: lengthControlledRate(comparisons, { seed, clusters }),
     byLength: byLength(comparisons),
-    verdict: verdictOf(counts, p),
+    verdict: verdictOf(prompts, p),
   }
 }
 
-function countsOf(comparisons: readonly Comparison[]): { wins: number; ties: number; losses: number } {
+function rateOf(
+  comparisons: readonly Comparison[],
+  clusters: readonly (string | number)[],
+  seed: number,
+): WinRate['rate'] {
+  if (comparisons.length === 0) return { value: 0.5, low: 0, high: 1 }
+  const value = meanPoints(comparisons)
+  if (comparisons.every(({ points }) => points === comparisons[0]!.points)) {
+    const prompts = new Set(clusters).size // resamples would all be alike, and say nothing of what was not drawn
+    const { low, high } = wilson(value * prompts, prompts)
+    return { value, low, high }
+  }
+  const meanOf = (indices: readonly number[]) => meanPoints(indices.map((i) => comparisons[i]!))
+  return bootstrap(comparisons.length, meanOf, { seed, clusters })
+}
+
+/** Mean points of each prompt. */
+function promptMeans(
+  comparisons: readonly Comparison[],
+  clusters: readonly (string | number)[],
+): Pick<Comparison, 'points'>[] {
+  const groups = new Map<string | number, Comparison[]>()
+  for (const [i, comparison] of comparisons.entries())
+    groups.set(clusters[i]!, [...(groups.get(clusters[i]!) ?? []), comparison])
+  return [...groups.values()].map((group) => ({ points: meanPoints(group) }))
+}
+
+function countsOf(comparisons: readonly Pick<Comparison, 'points'>[]): { wins: number; ties: number; losses: number } {
   const wins = comparisons.filter(({ points }) => points > 0.5).length
   const losses = comparisons.filter(({ points }) => points < 0.5).length
   return { wins, losses, ties: comparisons.length - wins - losses }

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto'
 import { appendFileSync, existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { defaultCache } from '../data/source/files.ts'
 import { localModel } from '../hub/inputs.ts'
 import { Endpoint } from '../infer/endpoint.ts'
 import { type GenerateHooks, generate } from '../infer/generate.ts'
 import { generateOptions } from '../infer/options.ts'
+import { openSource, sourceHash } from '../model/open.ts'
 import { ResidentModel } from '../model/resident.ts'
 import { makeFolder, readTextFile, wholeLines } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
@@ -20,6 +22,7 @@ import type { ResolvedWinRateOptions } from './options.ts'
 import { matchups, type Replied, readReplies } from './replies.ts'
 import { type WinRate, winRate } from './win-rate.ts'
 
+/** What `winrate.json` holds. */
 export interface WinRateReport extends WinRate {
   judge: string
   candidate: string
@@ -30,6 +33,7 @@ export interface WinRateReport extends WinRate {
   unjudged: number
   /** Where final answers are compared: how many are right. */
   exact: { candidate: Proportion; baseline: Proportion } | null
+  /** Of all judgements, in dollars, at the prices given. */
   cost: number
   /** Why the judging ended before all was judged. */
   stopped: 'cost' | null
@@ -50,7 +54,7 @@ export async function evaluateWinRate(options: ResolvedWinRateOptions, hooks: Ho
     )
   makeFolder('--output', output)
   const { ours, theirs } = await bothReplies(options, hooks)
-  const pairs = matchups(ours.slice(0, options.maxPrompts), theirs)
+  const pairs = matchups(ours.slice(0, options.maxPrompts), theirs, rightAnswers(options))
   const judge = await openJudge(options, hooks)
   const log = new JudgementLog(join(output, 'judgements.jsonl'))
   try {
@@ -74,6 +78,16 @@ export async function evaluateWinRate(options: ResolvedWinRateOptions, hooks: Ho
   } finally {
     judge.close?.()
   }
+}
+
+/** What is right by a prompt's row in `--prompts`: its `answer`, else its completion; undefined where it is not there. */
+function rightAnswers({ prompts }: ResolvedWinRateOptions): (prompt: Replied['prompt']) => string | undefined {
+  if (prompts === undefined) return () => undefined
+  const rows = readReplies(prompts, 'baseline', '--prompts')
+  const known = new Map(
+    rows.map(({ prompt, reference, completion }) => [JSON.stringify(prompt), reference ?? completion ?? undefined]),
+  )
+  return (prompt) => known.get(JSON.stringify(prompt))
 }
 
 function exactShares(pairs: readonly Matchup[]): { candidate: Proportion; baseline: Proportion } {
@@ -113,10 +127,9 @@ async function repliesOf(
     throw new OptionError(`--prompts: required but not given: ${path} is a model, which needs prompts to answer`)
   const all = readReplies(options.prompts, 'baseline', '--prompts').slice(0, options.maxPrompts)
   const { maxTokens, temperature, topP, seed } = options
-  const file = join(
-    options.output,
-    `${role}-${repliesName([path, all.map(asked), maxTokens, temperature, topP, seed, ...(adapter === undefined ? [] : [adapter])])}.jsonl`,
-  )
+  const weights = await sourceHash(await openSource(model, { adapter }, hooks), defaultCache(), hooks.progress)
+  const name = repliesName([weights, all.map(asked), maxTokens, temperature, topP, seed])
+  const file = join(options.output, `${role}-${name}.jsonl`)
   const questions = join(options.output, 'prompts.jsonl')
   writeFileAtomic(questions, all.map((reply) => `${JSON.stringify(asked(reply))}\n`).join(''))
   const resolved = generateOptions.parse({ model, adapter, prompts: questions, maxTokens, temperature, topP, seed })
@@ -125,11 +138,7 @@ async function repliesOf(
   const completions = wholeLines('--output', file).map(
     (line) => (JSON.parse(line) as { completion: string }).completion,
   )
-  return all.map(({ prompt, reference, completion }, i) => ({
-    prompt,
-    completion: completions[i]!,
-    reference: reference ?? completion ?? undefined,
-  }))
+  return all.map(({ prompt }, i) => ({ prompt, completion: completions[i]! }))
 }
 
 /** The row of a prompt that a model answers. */
@@ -137,18 +146,18 @@ function asked({ prompt, tools }: Replied): object {
   return { ...(Array.isArray(prompt) ? { messages: prompt } : { prompt }), ...(tools && { tools }) }
 }
 
-/** Tells replies of other models, prompts and settings apart. */
+/** Tells replies of other weights, prompts and settings apart. */
 function repliesName(of: unknown): string {
   return createHash('sha256').update(JSON.stringify(of)).digest('hex').slice(0, 12)
 }
 
 async function openJudge(
-  { judge, judgeModel, judgePrompt, attempts, timeout }: ResolvedWinRateOptions,
+  { judge, judgeModel, judgePrompt, attempts, timeout, perMinute }: ResolvedWinRateOptions,
   { signal }: Hooks,
 ): Promise<Judge> {
   if (judge === 'exact') return exactJudge()
   if (!/^https?:\/\//.test(judge)) return programJudge(judge)
-  const endpoint = new Endpoint({ url: judge, model: judgeModel, attempts, timeoutSeconds: timeout, signal })
+  const endpoint = new Endpoint({ url: judge, model: judgeModel, attempts, timeoutSeconds: timeout, perMinute, signal })
   if (judgePrompt === undefined) return endpointJudge(endpoint, judgeModel)
   return endpointJudge(
     endpoint,

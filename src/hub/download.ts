@@ -9,12 +9,14 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import type { ListFileEntry } from '@huggingface/hub'
+import { takeLock } from '../tensor/lock.ts'
 import type { Progress } from '../train/run.ts'
 import { checkListed, hashOf, RepositoryCache, type RepositoryFile } from './cache.ts'
 import { HubError, hubError, isUnreachable } from './errors.ts'
 import { type RetryOptions, reasonOf, retryingFetch } from './fetch.ts'
-import { type HubName, nameText } from './names.ts'
+import { type HubName, isCommit, nameText } from './names.ts'
 import { type HubSettings, hubSettings } from './settings.ts'
 
 export interface HubHooks {
@@ -100,6 +102,7 @@ async function listRepository(
   const shared = { hubUrl: settings.endpoint, fetch: get, ...(settings.token && { accessToken: settings.token }) }
   const asked = { ...shared, name: repository, revision, additionalFields: ['sha' as const] }
   const { sha: commit } = kind === 'model' ? await modelInfo(asked) : await datasetInfo(asked)
+  if (!isCommit(commit)) throw new HubError(`the hub names commit ${JSON.stringify(commit)} of ${repository}`, null)
   const repo = { type: kind, name: repository } as const
   const files: RepositoryFile[] = []
   for await (const entry of listFiles({ ...shared, repo, revision: commit, recursive: true }))
@@ -162,8 +165,36 @@ function announce(
   }
 }
 
-/** Fetches one blob; whatever came before a broken connection stays and is continued. */
+/** Fetches one blob, or waits for the process that does. */
 async function fetchFile(
+  name: HubName,
+  commit: string,
+  file: RepositoryFile,
+  cache: RepositoryCache,
+  connection: Connection,
+  onBytes: (done: number) => void,
+): Promise<void> {
+  while (!existsSync(cache.blob(file))) {
+    connection.signal?.throwIfAborted()
+    const lock = takeLock(`${cache.blob(file)}.lock`)
+    if (!lock) {
+      await setTimeout(200)
+      continue
+    }
+    const onPart = (done: number) => {
+      lock.refresh()
+      onBytes(done)
+    }
+    try {
+      if (!existsSync(cache.blob(file))) await fetchBlob(name, commit, file, cache, connection, onPart)
+    } finally {
+      lock.release()
+    }
+  }
+}
+
+/** Whatever came before a broken connection stays and is continued. */
+async function fetchBlob(
   name: HubName,
   commit: string,
   file: RepositoryFile,

@@ -17,6 +17,7 @@ interface Row {
   limit: number
   random: Random
   finish: Sample['finish'] | null
+  end: number | null
   /** Pages of the cache, and how many of the row's tokens are in them. */
   pages: number[]
   cached: number
@@ -51,7 +52,7 @@ export class Batch {
       .map((prompt, index): Row => {
         const limit = Math.min(maxTokens, decoder.config.maxPositions - prompt.length)
         const random = new Random('sample', seed, streams?.[index] ?? index)
-        return { index, prompt, reply: [], logps: [], limit, random, finish: null, pages: [], cached: 0 }
+        return { index, prompt, reply: [], logps: [], limit, random, finish: null, end: null, pages: [], cached: 0 }
       })
       .reverse()
     const mostOfARow = this.#waiting.reduce((most, row) => Math.max(most, pagesFor(longest(row))), 1)
@@ -112,7 +113,8 @@ export class Batch {
       const cached = shared.length * pageTokens
       const missing = pagesFor(own.length) - shared.length
       // Beside its own pages, one for each row under way: else rows would soon wait for each other.
-      const fits = this.#cache.free >= missing + this.#rows.length && tokens + own.length - cached <= promptTokensAtOnce
+      const roomInPass = tokens === 0 || tokens + own.length - cached <= promptTokensAtOnce // a longer prompt is read alone
+      const fits = this.#cache.free >= missing + this.#rows.length && roomInPass
       if (!fits && this.#rows.length > 0) {
         this.#cache.release(shared)
         return
@@ -163,7 +165,7 @@ export class Batch {
 
   #append(row: Row, token: number, logp: number): void {
     if (this.#stop.has(token)) {
-      row.finish = 'stop'
+      Object.assign(row, { finish: 'stop', end: token })
       return
     }
     row.reply.push(token)
@@ -175,9 +177,9 @@ export class Batch {
   #takeEnded(): Sample[] {
     const ended = this.#rows.filter(({ finish }) => finish !== null)
     this.#rows = this.#rows.filter(({ finish }) => finish === null)
-    return ended.map(({ index, reply, logps, finish, pages }) => {
+    return ended.map(({ index, reply, logps, finish, end, pages }) => {
       this.#cache.release(pages)
-      return { index, tokens: Int32Array.from(reply), logps: Float32Array.from(logps), finish: finish! }
+      return { index, tokens: Int32Array.from(reply), logps: Float32Array.from(logps), finish: finish!, end }
     })
   }
 }

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import { setTimeout as wait } from 'node:timers/promises'
 import OpenAI, { APIConnectionError, APIError, AuthenticationError } from 'openai'
+import PQueue from 'p-queue'
 
 export interface EndpointOptions {
   /** Base URL, as http://localhost:8000/v1. */
@@ -12,6 +13,8 @@ export interface EndpointOptions {
   timeoutSeconds?: number
   /** Longest wait between tries, in seconds; the first is a hundredth of it or what the endpoint asks for. */
   longestWait?: number
+  /** Most requests, tries among them, that begin within a minute. */
+  perMinute?: number | undefined
   signal?: AbortSignal
 }
 
@@ -28,6 +31,8 @@ export interface ChatSettings {
   maxTokens: number
   seed?: number
   stop?: readonly string[]
+  /** Functions that the model may call, in the form of OpenAI's API; for chat() only. */
+  tools?: readonly unknown[]
 }
 
 /**
@@ -37,9 +42,13 @@ export interface ChatSettings {
 export class Endpoint {
   readonly #client: OpenAI
   readonly #options: EndpointOptions
+  /** Lets requests begin. */
+  readonly #pace: PQueue | null
 
   constructor(options: EndpointOptions) {
     this.#options = options
+    const { perMinute } = options
+    this.#pace = perMinute === undefined ? null : new PQueue({ intervalCap: perMinute, interval: 60_000 })
     if (options.signal) setMaxListeners(0, options.signal) // every request under way listens
     this.#client = new OpenAI({
       baseURL: options.url,
@@ -53,7 +62,13 @@ export class Endpoint {
   chat(messages: readonly { role: string; content: string }[], settings: ChatSettings): Promise<Answer> {
     const { model, signal } = this.#options
     return this.#persistently(async () => {
-      const body = { model, messages: messages as OpenAI.ChatCompletionMessageParam[], ...parameters(settings) }
+      const tools = settings.tools && { tools: settings.tools as OpenAI.ChatCompletionTool[] }
+      const body = {
+        model,
+        messages: messages as OpenAI.ChatCompletionMessageParam[],
+        ...parameters(settings),
+        ...tools,
+      }
       const { choices, usage } = await this.#client.chat.completions.create(body, { signal })
       const [choice] = choices ?? []
       return answerOf(choice?.message?.content, choice?.finish_reason, usage)
@@ -76,6 +91,7 @@ export class Endpoint {
     const { attempts = 8, longestWait = 60, signal } = this.#options
     for (let attempt = 1; ; attempt++) {
       signal?.throwIfAborted()
+      await this.#pace?.add(() => {}, signal ? { signal } : {})
       try {
         return await request()
       } catch (error) {

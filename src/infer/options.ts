@@ -102,6 +102,7 @@ export const generateOptions = z
     message: 'give either --prompt <text> or --prompts <file>',
   })
 
+/** What callers of generate() give: the table above, with its defaults left out. */
 export type GenerateOptions = z.input<typeof generateOptions>
 export type ResolvedGenerateOptions = z.output<typeof generateOptions>
 

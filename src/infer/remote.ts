@@ -19,12 +19,17 @@ export async function* remoteReplies(
   const { sampler, model, maxTokens, temperature, greedy, topP, stop, seed, chat } = options
   const endpoint = new Endpoint({ url: sampler!, model, signal })
   const reply = async (index: number): Promise<Reply> => {
-    const { prompt } = named[index]!
+    const { prompt, tools } = named[index]!
+    if (typeof prompt !== 'string' && chat === false)
+      throw new OptionError(`--no-chat is set, but prompt ${skip + index + 1} is messages: make it a text`)
     const settings = { maxTokens, temperature: greedy ? 0 : temperature, topP, stop, seed: seed + skip + index }
     const { text, finish, outputTokens } =
       typeof prompt === 'string' && chat === false
         ? await endpoint.complete(prompt, settings)
-        : await endpoint.chat(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, settings)
+        : await endpoint.chat(typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt, {
+            ...settings,
+            ...(tools && { tools }),
+          })
     return { prompt, completion: text, tokens: outputTokens, finish }
   }
   const underWay: Promise<Reply>[] = []
@@ -40,7 +45,12 @@ export async function* remoteReplies(
 }
 
 /** An option that changes the replies here and cannot be told to an endpoint. */
-function unsupported({ topK, minP, repetitionPenalty, logprobs }: ResolvedGenerateOptions): string | null {
+function unsupported(options: ResolvedGenerateOptions): string | null {
+  const { topK, minP, repetitionPenalty, logprobs, adapter, base, loadIn, chatTemplate } = options
+  if (adapter !== undefined) return '--adapter'
+  if (base !== undefined) return '--base'
+  if (loadIn !== undefined) return '--load-in'
+  if (chatTemplate !== undefined) return '--chat-template'
   if (topK !== 0) return '--top-k'
   if (minP !== 0) return '--min-p'
   if (repetitionPenalty !== 1) return '--repetition-penalty'

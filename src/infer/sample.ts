@@ -29,6 +29,8 @@ export interface SampleOptions extends Drawing {
 export interface Sample {
   index: number
   tokens: Int32Array
+  /** The stop token that ended it; null where it ended otherwise. */
+  end: number | null
   /** Log-probability of each token under the model, whatever the temperature. */
   logps: Float32Array
   finish: 'stop' | 'length'

@@ -1,3 +1,4 @@
+import { OptionError } from '../options/validate.ts'
 import { op } from '../tensor/operators.ts'
 import type { Objective } from './objective.ts'
 import type { Settings } from './options.ts'
@@ -9,7 +10,10 @@ import { logRatios } from './ratio.ts'
  * the wrong way round: (-(1 - epsilon) log sigmoid(m) + epsilon log sigmoid(-m)) / (1 - 2 epsilon), m = beta (r_w - r_l).
  */
 export function robustDpo({ beta, labelSmoothing: epsilon }: Settings): Objective {
-  if (epsilon >= 0.5) throw new RangeError(`labelSmoothing is ${epsilon}: robust-dpo needs it below 0.5`)
+  if (epsilon >= 0.5)
+    throw new OptionError(
+      `loss.labelSmoothing: ${epsilon}, but robust-dpo divides by 1 - 2 epsilon: give less than 0.5`,
+    )
   return {
     name: 'robust-dpo',
     needs: { labels: true, pairs: true, reference: true, mismatched: false, tokens: false },

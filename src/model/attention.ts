@@ -16,9 +16,11 @@ export interface Segment {
 /** Keys and values of a stream's tokens in each layer, each [tokens, keyValueHeads, headSize], without gradient. Outlives scopes. */
 export class LayerKeys {
   readonly #layers: { keys: Tensor; values: Tensor }[] = []
+  #disposed = false
 
-  /** Keeps what a layer computed; a second time (a layer may be computed again) changes nothing. Shares memory. */
+  /** Keeps what a layer computed; a second time, or once it is disposed of (a layer may be computed again), changes nothing. Shares memory. */
   keep(layer: number, keys: Tensor, values: Tensor): void {
+    if (this.#disposed) return
     this.#layers[layer] ??= outsideScopes(() => ({ keys: keys.detach(), values: values.detach() }))
   }
 
@@ -29,6 +31,7 @@ export class LayerKeys {
   }
 
   dispose(): void {
+    this.#disposed = true
     for (const { keys, values } of this.#layers) {
       keys.dispose()
       values.dispose()

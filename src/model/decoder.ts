@@ -229,7 +229,7 @@ export class Decoder {
   /** Targets whose logits exist at once, of so many: fewer would add up the head's gradient more often, which is slower. */
   #logitRows(dtype: Dtype, targets: number): number {
     const room = Math.floor(this.#logitBytes() / (dtype === 'bfloat16' ? 2 : 4) / this.config.vocabularySize)
-    const parts = Math.ceil(targets / Math.max(16, room))
+    const parts = Math.max(1, Math.ceil(targets / Math.max(16, room)))
     return Math.max(16, Math.ceil(targets / parts)) // even ones: a small rest would cost as much as a whole one
   }
 

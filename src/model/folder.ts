@@ -1,4 +1,13 @@
-import { copyFileSync, existsSync, readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, join, sep } from 'node:path'
 import { replaceDirectory } from '../tensor/atomic.ts'
 import {
@@ -19,6 +28,8 @@ import { stringifyLike } from './config-text.ts'
 const configFile = 'config.json'
 const singleFile = 'model.safetensors'
 const indexFile = 'model.safetensors.index.json'
+/** Templates beside the main one, as transformers keeps them. */
+const templateFolder = 'additional_chat_templates'
 /** Files that travel with a model: what tokenises, samples and documents it, but not its weights. */
 const companionPattern =
   /^(tokenizer.*|generation_config\.json|chat_template\.(jinja|json)|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt|LICENSE.*|NOTICE.*|USE_POLICY.*)$/
@@ -73,9 +84,24 @@ export function openModelFolder(path: string): ModelFolder {
 
 /** Names of the files of a folder that travel with a model: what tokenises, samples and documents it. */
 export function companionsIn(path: string): string[] {
-  const companions = readdirSync(path).filter((name) => companionPattern.test(name) && isFile(join(path, name)))
+  const inside = (folder: string) => {
+    const names = isFolder(join(path, folder)) ? readdirSync(join(path, folder)) : []
+    return names.filter((name) => name.endsWith('.jinja')).map((name) => join(folder, name))
+  }
+  const names = readdirSync(path).filter((name) => companionPattern.test(name))
+  const companions = [...names, ...inside(templateFolder)].filter((name) => isFile(join(path, name)))
   for (const name of companions) ownFile(path, name)
   return companions
+}
+
+/** Copies a file that travels with a model; links are followed. */
+export function copyCompanion(from: string, to: string, name: string): void {
+  mkdirSync(dirname(join(to, name)), { recursive: true })
+  copyFileSync(join(from, name), join(to, name))
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 }
 
 function isFile(path: string): boolean {
@@ -217,7 +243,7 @@ export async function saveModelFolder(path: string, contents: ModelContents): Pr
 /** Writes a model's files into a folder that exists, those with weights by `write`. */
 export function writeModelFiles(folder: string, contents: ModelContents, write: WriteTensors = writeSafetensors): void {
   const { source, parameters, dtype, card, chatTemplate, generation, maxShardBytes = 5e9 } = contents
-  for (const name of source.companions) copyFileSync(join(source.path, name), join(folder, name)) // links are followed
+  for (const name of source.companions) copyCompanion(source.path, folder, name)
   const dtypeKey = 'dtype' in source.rawConfig ? 'dtype' : 'torch_dtype' // transformers 5 and 4
   const config = { ...source.rawConfig, [dtypeKey]: dtype }
   writeFileSync(join(folder, configFile), `${stringifyLike(config, source.configText ?? '')}\n`)
@@ -235,7 +261,7 @@ export function writeModelFiles(folder: string, contents: ModelContents, write: 
   writeWeights(folder, entries, maxShardBytes, write)
 }
 
-function addToGenerationConfig(folder: string, entries: Readonly<Record<string, unknown>>): void {
+export function addToGenerationConfig(folder: string, entries: Readonly<Record<string, unknown>>): void {
   const file = join(folder, 'generation_config.json')
   const before = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as object) : {}
   writeFileSync(file, `${JSON.stringify({ ...before, ...entries }, null, 2)}\n`)

@@ -32,7 +32,7 @@ export function loadFrozen(
   const wanted = checkStored(config, tensors, path)
   const parameters: Parameters = new Map()
   const stored = new Map<string, QuantizedWeight>()
-  outsideScopes(() =>
+  const load = () =>
     noGrad(() => {
       const total = Array.from(wanted.keys()).reduce((sum, name) => sum + tensors.get(name)!.bytes, 0)
       let done = 0
@@ -51,8 +51,13 @@ export function loadFrozen(
         done += entry.bytes
         onProgress(done, total)
       }
-    }),
-  )
+    })
+  try {
+    outsideScopes(load)
+  } catch (error) {
+    for (const parameter of parameters.values()) parameter.dispose()
+    throw error
+  }
   return { parameters, quantized: stored }
 }
 

@@ -1,15 +1,18 @@
 import { mkdirSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
+import { readOptionsOf, withoutReading } from '../data/options.ts'
 import { Random } from '../data/random.ts'
 import { readFeedback } from '../data/read.ts'
+import { defaultCache } from '../data/source/files.ts'
 import { heldOutRows } from '../data/split.ts'
 import type { FeedbackRow } from '../data/types.ts'
 import { rewardsOptions, winRateOptions } from '../evaluate/options.ts'
 import { evaluateRewards } from '../evaluate/rewards.ts'
 import { evaluateWinRate } from '../evaluate/winrate.ts'
 import { localData, localModel } from '../hub/inputs.ts'
+import { openSource, sourceHash } from '../model/open.ts'
 import { readConfig } from '../options/config.ts'
-import { validate } from '../options/validate.ts'
+import { OptionError, validate } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { type ResolvedTrainOptions, type TrainOptions, trainOptions } from '../train/options.ts'
 import { batchSizeOf, Cells, type Course, type Hooks, hashOf } from './cells.ts'
@@ -35,6 +38,8 @@ export class Files implements World {
   readonly #training: ResolvedTrainOptions
   readonly #given: Partial<TrainOptions>
   readonly #models: readonly string[]
+  /** Of the weights of each model: results of others under the same path are not theirs. */
+  readonly #hashes: readonly string[]
   readonly #rows: readonly Judged[]
   readonly #cells: Cells
 
@@ -42,15 +47,30 @@ export class Files implements World {
   static async open(options: Given, hooks: Hooks): Promise<Files> {
     const models: string[] = []
     for (const model of options.model) models.push(await localModel(model, hooks))
+    const hashes: string[] = []
+    for (const model of models)
+      hashes.push(await sourceHash(await openSource(model, {}, hooks), defaultCache(), hooks.progress))
+    const { training } = options
+    const config = training === undefined ? null : readConfig(training, trainOptions, '--training')
+    const given = (config?.values ?? {}) as Partial<TrainOptions>
+    const resolved = validate(trainOptions, { ...given, model: models[0], data: options.data }, config?.locate)
     const data = await localData(options.data, hooks)
-    const { rows } = await readFeedback(data, { onBadRow: 'error', needLabels: true })
-    return new Files(options, models, rows, hooks)
+    const { onBadRow, feedback } = resolved
+    const { rows } = await readFeedback(data, { onBadRow, needLabels: true, ...readOptionsOf(feedback) })
+    return new Files(options, { models, hashes }, { given, resolved }, rows, hooks)
   }
 
-  private constructor(options: Given, models: readonly string[], rows: readonly FeedbackRow[], hooks: Hooks) {
-    const { judge, training, output } = options
+  private constructor(
+    options: Given,
+    { models, hashes }: { models: readonly string[]; hashes: readonly string[] },
+    { given, resolved }: { given: Partial<TrainOptions>; resolved: ResolvedTrainOptions },
+    rows: readonly FeedbackRow[],
+    hooks: Hooks,
+  ) {
+    const { judge, output } = options
     this.#options = options
     this.#models = models
+    this.#hashes = hashes
     this.#rows = rows.map(({ prompt, completion, label, tools }) => ({
       prompt,
       completion,
@@ -58,10 +78,9 @@ export class Files implements World {
       ...(tools && { tools }),
     }))
     this.#cells = new Cells(output, hooks)
-    const config = training === undefined ? null : readConfig(training, trainOptions, '--training')
-    this.#given = (config?.values ?? {}) as Partial<TrainOptions>
-    this.#training = validate(trainOptions, { ...this.#given, model: models[0], data: options.data }, config?.locate)
-    this.sizes = options.model.map((model) => basename(resolve(model)))
+    this.#given = withoutReading(given) // rows are written anew for each arm
+    this.#training = resolved
+    this.sizes = sizeNames(options.model)
     this.measure = judge === undefined ? 'area under the ROC curve' : 'win rate against the thumbs-up reply'
     this.remark =
       judge === undefined
@@ -72,7 +91,8 @@ export class Files implements World {
   async measured(arm: Arm, seed: number, part: Part): Promise<Measured> {
     const { name, start, loss, rows = {}, size = this.sizes[0]!, rate = 1 } = arm
     const model = this.#models[this.sizes.indexOf(size)]!
-    const how = { training: this.#given, ...this.#measuring(), data: this.#dataHash }
+    const weights = this.#weightsOf(model)
+    const how = { training: this.#given, ...this.#measuring(), data: this.#dataHash, weights }
     return this.#cells.once('results', { model, start, loss, rows, rate, seed, part, ...how }, async () => {
       const { train, heldOut } = this.#split(seed, part)
       const course = this.#course(rate, seed)
@@ -95,6 +115,10 @@ export class Files implements World {
     return judge === undefined ? { heldOut, quick } : { heldOut, judge, judgeModel, maxPrompts, maxTokens, quick }
   }
 
+  #weightsOf(model: string): string {
+    return this.#hashes[this.#models.indexOf(model)]!
+  }
+
   get #dataHash(): string {
     return hashOf(this.#rows.map(({ prompt, completion, label }) => [prompt, completion, label]))
   }
@@ -109,7 +133,9 @@ export class Files implements World {
 
   async #sft(what: { model: string; train: readonly Judged[]; course: Course; seed: number; part: Part }) {
     const { model, train, course, seed, part } = what
-    const key = { model, seed, part, training: this.#given, data: this.#dataHash, heldOut: this.#options.heldOut }
+    const { heldOut } = this.#options
+    const weights = this.#weightsOf(model)
+    const key = { model, weights, seed, part, training: this.#given, data: this.#dataHash, heldOut }
     return this.#cells.model('sft', key, async (path) => {
       return (await this.#cells.align({ model, loss: { type: 'sft' }, name: 'SFT' }, train, course, path)).model
     })
@@ -146,9 +172,10 @@ export class Files implements World {
   async #winRate(model: string, heldOut: readonly Judged[], output: string, seed: number) {
     const liked = [...byPrompt(heldOut.filter(({ label }) => label)).values()].map(([first]) => first!)
     if (liked.length === 0) throw new Error('--data: no held-out prompt has a thumbs-up reply; give more feedback')
-    const { judge, judgeModel, maxPrompts, maxTokens, maxCost } = this.#options
+    const { judge, judgeModel, maxPrompts, maxTokens, maxCost, inputPrice, outputPrice } = this.#options
     const prompts = this.#write(liked, output)
-    const options = { candidate: model, prompts, output, judge, judgeModel, maxPrompts, maxTokens, maxCost, seed }
+    const judging = { judge, judgeModel, maxPrompts, maxTokens, maxCost, inputPrice, outputPrice }
+    const options = { candidate: model, prompts, output, ...judging, seed }
     const { rate, stopped } = await evaluateWinRate(validate(winRateOptions, options), this.#cells.hooks)
     if (stopped) throw new Error('--max-cost: reached before an arm was judged; a higher one goes on')
     return rate
@@ -160,6 +187,14 @@ export class Files implements World {
     writeFileAtomic(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(''))
     return file
   }
+}
+
+/** What models are called in tables: the last part of their path, or all of it where that is not theirs alone. */
+function sizeNames(models: readonly string[]): string[] {
+  const twice = models.find((model, i) => models.indexOf(model) !== i)
+  if (twice !== undefined) throw new OptionError(`--model: ${twice} is given twice; name each model once`)
+  const short = models.map((model) => basename(resolve(model)))
+  return short.map((name, i) => (short.indexOf(name) === short.lastIndexOf(name) ? name : models[i]!))
 }
 
 /** Prompts are on one side as a whole. */

@@ -92,10 +92,12 @@ export const reproduceOptions = z
     maxTokens: given('--max-tokens <tokens>', 'Longest of these replies', count().default(256)),
     maxCost: given(
       '--max-cost <dollars>',
-      'Stop before more is spent on judging one arm',
+      'Stop before more is spent on judging one arm, by the prices given',
       z.number().positive().optional(),
       'no limit',
     ),
+    inputPrice: given('--input-price <dollars>', 'Price of a million input tokens', z.number().min(0).default(30)),
+    outputPrice: given('--output-price <dollars>', 'Price of a million output tokens', z.number().min(0).default(60)),
   })
   .refine(({ model, data }) => (model === undefined) === (data === undefined), {
     path: ['model'],

@@ -12,15 +12,21 @@ export interface SampleRow {
   completion: string
 }
 
+/** What the model is of which a card tells. */
+export interface Outcome {
+  /** Steps that were done. */
+  steps: number
+  evaluation: { before: Evaluation; after: Evaluation } | null
+  samples?: readonly SampleRow[]
+  library?: 'transformers' | 'peft'
+}
+
 /** The README.md of a trained model: what it was made from, how, and what came out. The licence is left to who publishes it. */
 export function modelCard(
   options: ResolvedTrainOptions,
-  facts: DataFacts,
-  evaluation: { before: Evaluation; after: Evaluation } | null,
-  samples: readonly SampleRow[] = [],
-  library: 'transformers' | 'peft' = 'transformers',
+  { train, heldOut, steps: planned }: DataFacts,
+  { steps, evaluation, samples = [], library = 'transformers' }: Outcome,
 ): string {
-  const { train, heldOut } = facts
   const onHub = hubNameOfFolder(options.model)
   const name = onHub?.repository ?? options.model
   const data = `${train.rows} rows on ${train.prompts} prompts (${train.desirable} thumbs-up, ${train.undesirable} thumbs-down)`
@@ -34,7 +40,7 @@ export function modelCard(
     '',
     `# ${basename(name)}, trained with ${options.loss.type.toUpperCase()}`,
     '',
-    `Made by Prospect from \`${hubTextOf(options.model)}\` with ${data}, in ${facts.steps} steps; ${heldOut.rows} rows were held out.`,
+    `Made by Prospect from \`${hubTextOf(options.model)}\` with ${data}, in ${steps === planned ? steps : `${steps} of ${planned} planned`} steps; ${heldOut.rows} rows were held out.`,
     ...(evaluation ? ['', ...evaluationTable(evaluation)] : []),
     ...samplesSection(samples),
     '',

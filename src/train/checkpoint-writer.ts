@@ -44,7 +44,7 @@ export class CheckpointWriter {
 
   /** Must be called before weights, moments or what else belongs to a checkpoint are changed. */
   detach(): void {
-    this.#pending?.files.detach()
+    if (this.#pending?.error === undefined) this.#pending?.files.detach()
   }
 
   /** Throws what went wrong with one that has ended. */

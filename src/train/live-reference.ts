@@ -41,11 +41,11 @@ export class LiveReference {
   /** The batch with its log-probabilities under the reference as it is now. */
   fill(batch: Batch): Batch {
     const { objective, microBatchTokens } = this.#trainer
-    const { tokens } = objective.needs
+    const { tokens, pairs } = objective.needs
     const job = { tokens, microBatchTokens }
     // As a step of the policy does it, so that an untrained one gives the same bits.
     const [rows, mismatched] = sharingPrompts((known) => [
-      logpsOf(job, this.#decoder, this.#weights, sequencesOf(batch.rows), null, known),
+      logpsOf(job, this.#decoder, this.#weights, sequencesOf(batch.rows, { pairs }), null, known),
       logpsOf(job, this.#decoder, this.#weights, batch.mismatched, known),
     ])
     return {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type Choice, chooseRows } from '../data/choose.ts'
 import { type Dataset, openDataset } from '../data/dataset.ts'
-import { choiceOptionsOf, readOptionsOf } from '../data/options.ts'
+import { allRowsOf, choiceOptionsOf, readOptionsOf } from '../data/options.ts'
 import { originText } from '../data/origin.ts'
 import { makePlan, type Plan } from '../data/plan.ts'
 import { heldOutRows, sampledRows } from '../data/split.ts'
@@ -9,9 +9,10 @@ import { originOf, type RowTable } from '../data/table.ts'
 import type { Tokenizer } from '../data/tokenizer.ts'
 import type { Example } from '../data/types.ts'
 import type { Objective } from '../loss/objective.ts'
+import type { ModelConfig } from '../model/config.ts'
 import { OptionError } from '../options/validate.ts'
 import type { ResolvedTrainOptions } from './options.ts'
-import type { Progress } from './run.ts'
+import type { Progress, TrainHooks } from './run.ts'
 
 /** The rows of a run: what trains, what is held out, and in which order. */
 export interface PreparedData {
@@ -54,14 +55,16 @@ export async function prepareData(
   objective: Objective,
   tokenizer: Tokenizer,
   modelHash: string,
-  progress?: Progress,
+  hooks: PrepareHooks = {},
 ): Promise<PreparedData> {
-  refuseAlikeControls(objective, tokenizer)
-  const all = await chosenRows(options, options.data, objective, tokenizer, progress)
+  const { progress } = hooks
+  refuseControls(objective, tokenizer, options)
+  const all = await chosenRows(options, options.data, objective, tokenizer, hooks)
   const given = options.evaluation.data
   const own = given ? null : split(all, options)
   const train = examplesOf(all, placesOf(all, own, 0))
-  const other = given ? await chosenRows(options, given, objective, tokenizer, progress) : all
+  const testing = { ...options, feedback: allRowsOf(options.feedback) }
+  const other = given ? await chosenRows(testing, given, objective, tokenizer, hooks) : all
   const held = placesOf(other, own, 1)
   const heldOut = examplesOf(other, scored(other, held, options))
   if (heldOut.length < held.length)
@@ -91,6 +94,8 @@ export async function prepareData(
   return { train, heldOut, plan, heldOutPlan, facts }
 }
 
+type PrepareHooks = Pick<TrainHooks, 'progress' | 'signal'>
+
 /** Rows that were read, and which of them are used. */
 interface ChosenRows {
   dataset: Dataset
@@ -104,7 +109,7 @@ async function chosenRows(
   sources: readonly string[],
   objective: Objective,
   tokenizer: Tokenizer,
-  progress?: Progress,
+  { progress, signal }: PrepareHooks,
 ): Promise<ChosenRows> {
   const { maxLength, maxPromptLength, strict, seed, feedback, cache } = options
   const onBadRow = strict ? 'error' : options.onBadRow
@@ -129,6 +134,7 @@ async function chosenRows(
         // What imitates its rows must not imitate those that people rejected.
         desirableOnly: !needLabels,
         ...(cache !== undefined && { cache }),
+        ...(signal && { signal }),
         progress: bar,
       },
       tokenizer,
@@ -142,7 +148,7 @@ async function chosenRows(
     if (!objective.needs.pairs) return { dataset, choice, unpaired: 0 }
     const pairs = wholePairs(choice, dataset.store.table)
     const unpaired = choice.rows.length - pairs.rows.length
-    if (pairs.rows.length === 0) throw new Error(noPairs(sources, objective))
+    if (pairs.rows.length === 0) throw new Error(noPairs(sources, objective, choice))
     if (unpaired > 0)
       progress?.log(`${unpaired} rows are left out: they are no half of a pair, and ${objective.name} compares pairs`)
     return { dataset, choice: pairs, unpaired }
@@ -248,16 +254,26 @@ function wholePairs(choice: Choice, { columns }: RowTable): Choice {
   return { ...choice, rows: choice.rows.filter(isWhole), weights }
 }
 
-function noPairs(files: readonly string[], { name }: Objective): string {
+function noPairs(files: readonly string[], { name }: Objective, choice: Choice): string {
+  const dropped = Object.values(choice.findings).some(({ dropped }) => dropped > 0)
   return (
     `${files.join(', ')}: no pairs, and ${name} compares a chosen with a rejected reply to one prompt: ` +
-    'give rows {prompt, chosen, rejected}, or learn from single judged replies with --loss kto'
+    'give rows {prompt, chosen, rejected}, or learn from single judged replies with --loss kto' +
+    (dropped ? ` (of the rows, ${droppedText(choice)}; a pair needs both of its own)` : '')
   )
 }
 
 /** Texts that the tokenizer does not tell apart (one that has no token for either) would make good and bad rows the same. */
-function refuseAlikeControls({ needs: { control } }: Objective, tokenizer: Tokenizer): void {
+function refuseControls(
+  { name, needs: { control } }: Objective,
+  tokenizer: Tokenizer,
+  { feedback }: ResolvedTrainOptions,
+): void {
   if (!control) return
+  if (feedback.truncate === 'prompt-end')
+    throw new OptionError(
+      `feedback.truncate: prompt-end would cut off what ${name} appends to prompts; give prompt-start or drop`,
+    )
   const { desirable, undesirable } = control
   const [good, bad] = [desirable, undesirable].map((text) => tokenizer.encode(text, { continues: true }).join())
   if (good !== bad) return
@@ -268,7 +284,12 @@ function refuseAlikeControls({ needs: { control } }: Objective, tokenizer: Token
 }
 
 /** What a user should know of the data before it is trained on. */
-export function dataWarnings({ train, plan }: PreparedData, objective: Objective): string[] {
+export function dataWarnings(
+  { train, plan }: PreparedData,
+  objective: Objective,
+  { reference, referenceSync }: Pick<ResolvedTrainOptions, 'reference' | 'referenceSync'>,
+  { maxPositions }: Pick<ModelConfig, 'maxPositions'>,
+): string[] {
   const warnings: string[] = []
   const desirable = train.filter((example) => example.desirable).length
   if (objective.needs.labels && (desirable === 0 || desirable === train.length)) {
@@ -278,6 +299,19 @@ export function dataWarnings({ train, plan }: PreparedData, objective: Objective
         `(label: true or false), add ${other} rows, or imitate thumbs-up rows with --loss sft`,
     )
   }
+  if (!objective.needs.reference) {
+    const given = [
+      ['--reference', reference],
+      ['--sync-reference-every', referenceSync.every],
+    ] as const
+    for (const [flag, value] of given)
+      if (value !== undefined) warnings.push(`${flag} ${value}: ${objective.name} uses no reference model`)
+  }
+  const longest = train.reduce((most, { prompt, completion }) => Math.max(most, prompt.length + completion.length), 0)
+  if (longest > maxPositions)
+    warnings.push(
+      `the longest row has ${longest} tokens, and the model was made for ${maxPositions}: lower --max-length`,
+    )
   if (objective.needs.mismatched && plan.steps > 0 && plan.batch(0).partners.every((partner) => partner === null)) {
     warnings.push('all rows share one prompt or one completion, so no mismatched pairs exist: z0 stays 0')
   }

@@ -5,6 +5,9 @@ import { tokensOf } from '../data/tokenize.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Example, FeedbackRow, Origin } from '../data/types.ts'
 import { makeObjective } from '../loss/index.ts'
+import { isAdapterFolder } from '../model/adapters/folder.ts'
+import { openModel, tokenizerFolder } from '../model/open.ts'
+import { localInputs } from './inputs.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { prepareData } from './prepare.ts'
 import type { Progress } from './run.ts'
@@ -29,14 +32,12 @@ export interface Preview {
 }
 
 /** Prepares data exactly as training with these options does, and shows the first rows of its first step. */
-export async function previewRows(
-  options: ResolvedTrainOptions,
-  count: number,
-  progress?: Progress,
-): Promise<Preview[]> {
+export async function previewRows(given: ResolvedTrainOptions, count: number, progress?: Progress): Promise<Preview[]> {
+  const options = await localInputs(given, { progress })
   const objective = makeObjective(options.loss)
-  const tokenizer = loadTokenizer(options.model, options)
-  const { train, plan } = await prepareData(options, objective, tokenizer, '', progress)
+  const { model, base } = options
+  const tokenizer = loadTokenizer(isAdapterFolder(model) ? tokenizerFolder(openModel(model, { base })) : model, options)
+  const { train, plan } = await prepareData(options, objective, tokenizer, '', { progress })
   if (plan.steps === 0) return []
   const { rows, partners } = plan.batch(0)
   const shown = rows.slice(0, count).map((row, i) => {

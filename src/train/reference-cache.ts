@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Mismatch, Plan } from '../data/plan.ts'
+import { defaultCache } from '../data/source/files.ts'
 import type { Example } from '../data/types.ts'
 import { readSafetensors, writeSafetensors } from '../tensor/safetensors.ts'
 import { scope } from '../tensor/scope.ts'
@@ -17,6 +17,10 @@ export interface ReferenceJob {
   microBatchTokens: number
   /** Also token by token. */
   tokens: boolean
+  /** Rows are pairs, which stay in one micro-batch. */
+  pairs: boolean
+  /** What computes: another processor, library or setting rounds otherwise. */
+  engine: string
 }
 
 /** A mismatched pair, and the first step that needs it. */
@@ -140,12 +144,14 @@ function cut(values: Float32Array, lengths: readonly number[], into: (Float32Arr
 
 /** Everything that the answers depend on. */
 function contentHash(
-  { examples, plan, compute, microBatchTokens, tokens }: ReferenceJob,
+  { examples, plan, compute, microBatchTokens, tokens, pairs: inPairs, engine }: ReferenceJob,
   pairs: readonly Pair[],
   weights: string,
 ): string {
   const hash = createHash('sha256').update(
-    JSON.stringify({ weights, compute, microBatchTokens, tokens, steps: plan.steps, examples: examples.length }),
+    JSON.stringify({
+      ...{ weights, compute, microBatchTokens, tokens, inPairs, engine, steps: plan.steps, examples: examples.length },
+    }),
   )
   for (const { prompt, completion } of examples) {
     hash.update(Uint32Array.of(prompt.length, completion.length)).update(prompt).update(completion)
@@ -154,9 +160,4 @@ function contentHash(
     hash.update(Int32Array.from(plan.batch(step).rows))
   hash.update(Float64Array.from(pairs, ({ key }) => key))
   return hash.digest('hex')
-}
-
-/** Where caches go: PROSPECT_CACHE, or prospect in the user's cache folder. */
-export function defaultCache(): string {
-  return process.env.PROSPECT_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'prospect')
 }

@@ -8,7 +8,7 @@ import { type Answers, type Pair, ReferenceFile, type ReferenceJob } from './ref
 import type { Progress } from './run.ts'
 import { sequencesOf } from './step.ts'
 
-export { defaultCache, type ReferenceJob } from './reference-cache.ts'
+export type { ReferenceJob } from './reference-cache.ts'
 
 export interface PassSettings {
   /** Folder of the cache; the user's where it is left out. */
@@ -84,7 +84,10 @@ async function compute(
         signal?.throwIfAborted()
         const fresh = plan.batch(step).rows.filter((index) => Number.isNaN(answers.rows[index]))
         const due = dueAt.get(step) ?? []
-        const rows = sequencesOf(fresh.map((index) => examples[index]!))
+        const rows = sequencesOf(
+          fresh.map((index) => examples[index]!),
+          job,
+        )
         const mismatched = mismatchedSequences(
           examples,
           due.map((position) => pairs[position]!),

@@ -6,7 +6,7 @@ export interface RewardStatistics {
   rejected: number | null
   /** chosen - rejected */
   margin: number | null
-  /** Share of rows whose reward lies on its label's side of the reference point; of pairs whose chosen row has the higher reward. */
+  /** Share of rows whose reward lies on its label's side of the reference point; of pairs whose chosen row has the higher reward. Ties count half. */
   accuracy: number
 }
 
@@ -34,11 +34,12 @@ export function rewardStatistics(
   pairs: readonly { chosen: number; rejected: number }[] | null = null,
 ): RewardStatistics {
   const { chosen, rejected } = meansByLabel(rewards, desirable)
-  const right = pairs
-    ? pairs.filter((pair) => rewards[pair.chosen]! > rewards[pair.rejected]!).length
-    : desirable.filter((label, row) => rewards[row]! > threshold === label).length
+  const distances = pairs
+    ? pairs.map((pair) => rewards[pair.chosen]! - rewards[pair.rejected]!)
+    : desirable.map((label, row) => (label ? 1 : -1) * (rewards[row]! - threshold))
+  const right = distances.reduce((sum, distance) => sum + (distance > 0 ? 1 : distance === 0 ? 0.5 : 0), 0)
   const margin = chosen === null || rejected === null ? null : chosen - rejected
-  return { chosen, rejected, margin, accuracy: right / (pairs ?? desirable).length }
+  return { chosen, rejected, margin, accuracy: right / distances.length }
 }
 
 /**

@@ -17,12 +17,18 @@ export class RunDirectory {
     this.path = path
   }
 
-  /** Makes the directory of a new run. Throws where it holds a run already. */
+  /** Makes the directory of a new run. Throws where it holds a run already, or anything under a name that a run writes to. */
   static create(path: string, options: ResolvedTrainOptions): RunDirectory {
     const directory = new RunDirectory(path)
     if (existsSync(directory.configFile)) {
       throw new OptionError(
         `output: ${path} holds a run already; choose another directory, or continue with --resume ${path}`,
+      )
+    }
+    const taken = directory.#written.find((name) => existsSync(name))
+    if (taken !== undefined) {
+      throw new OptionError(
+        `output: ${taken} is there already, and a run would write over it; choose a directory that is empty or new`,
       )
     }
     mkdirSync(path, { recursive: true })
@@ -63,6 +69,13 @@ export class RunDirectory {
   /** The model of the best evaluation, where that is kept. */
   get best(): string {
     return join(this.path, 'best')
+  }
+
+  /** All that a run makes, apart from temporary files. */
+  get #written(): string[] {
+    const { dataFile, densityFile, checkpoints, model, adapter, best } = this
+    const others = ['value-head.safetensors', 'report.html'].map((name) => join(this.path, name))
+    return [dataFile, densityFile, checkpoints, model, adapter, best, ...others, ...logs.map((log) => this.#file(log))]
   }
 
   /** The options that the run was started with. */

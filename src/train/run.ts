@@ -16,14 +16,18 @@ export interface StepMetrics {
   steps: number
   /** Passes over the data done, fractional. */
   epoch: number
+  /** Mean over the batch's rows, pairs or completion tokens, as the objective says. */
   loss: number
   rewards: RewardStatistics | null
   /** Mean summed log-probability of desirable and of undesirable completions; null where the batch has none. */
   logps: { chosen: number | null; rejected: number | null }
+  /** The reference point, in nats: z0 of KTO (arXiv 2402.01306, Section 4.1), or what the objective has in its place. */
   kl: ReferencePoint | null
   /** Share of rows (or pairs) whose slope is under 1 % of the greatest; null where the loss does not flatten. */
   saturated: number | null
+  /** Norm of the gradient of all trained weights together, before it is clipped. */
   gradNorm: number
+  /** Of this step, as the schedule says. */
   learningRate: number
   /** Names of the alarms that are on: see alarms.ts. */
   alarms: string[]
@@ -34,8 +38,10 @@ export interface StepMetrics {
 }
 
 export interface StepTimings {
+  /** Prompt and completion tokens of the batch's rows, over the step's time. */
   tokensPerSecond: number
   secondsLeft: number
+  /** Of the tensors that are held, on the GPU where one computes. */
   memoryBytes: number
 }
 

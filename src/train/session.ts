@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { Plan } from '../data/plan.ts'
+import { defaultCache } from '../data/source/files.ts'
 import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import { type LossOptions, makeObjective } from '../loss/index.ts'
 import type { Objective } from '../loss/objective.ts'
@@ -27,7 +28,7 @@ import { AdamW } from './optimizer.ts'
 import type { ResolvedTrainOptions } from './options.ts'
 import { adapterConfigOf, loadPolicy, loadReference, startingAdapter } from './policy.ts'
 import { dataWarnings, type PreparedData, prepareData } from './prepare.ts'
-import { defaultCache, referenceLogps } from './reference.ts'
+import { referenceLogps } from './reference.ts'
 import type { Progress, TrainHooks } from './run.ts'
 import { RunDirectory } from './run-directory.ts'
 import type { Trainer } from './step.ts'
@@ -71,10 +72,10 @@ export async function openSession(
   adapterConfigOf(placed, model) // contradictions show before the work begins
   const tokenizer = loadTokenizer(tokenizerFolder(model), placed)
   const modelHash = await sourceHash(model, placed.cache ?? defaultCache(), progress)
-  const data = await prepareData(placed, asked, tokenizer, modelHash, progress)
+  const data = await prepareData(placed, asked, tokenizer, modelHash, { progress, signal })
   const loss = weighted(placed.loss, data.facts.train, progress)
   const objective = makeObjective(loss)
-  for (const warning of dataWarnings(data, objective)) progress?.log(`warning: ${warning}`)
+  for (const warning of dataWarnings(data, objective, placed, source.config)) progress?.log(`warning: ${warning}`)
   signal?.throwIfAborted()
   const options = settled(placed, objective, model, data, progress)
   const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
@@ -287,7 +288,21 @@ async function loadReferenceCopy(
       'referenceSync.every: with an adapter, only a reference that the run starts from can follow it; leave out --reference',
     )
   }
-  return loadReference(options, await openSource(options.reference, {}, hooks), compute, hooks.progress)
+  const reference = loadReference(options, await openSource(options.reference, {}, hooks), compute, hooks.progress)
+  if (options.referenceSync.every !== undefined) refuseOtherShape(reference, policy, options.reference)
+  return reference
+}
+
+/** A reference that follows the policy has weights for all that the policy trains. */
+function refuseOtherShape(reference: Decoder, policy: Decoder, name: string): void {
+  const { trainable } = reference
+  const other = [...policy.trainable].find(([key, { shape }]) => trainable.get(key)?.shape.join() !== shape.join())
+  if (!other && trainable.size === policy.trainable.size) return
+  reference.dispose()
+  const which = other ? ` (${other[0]} differs)` : ''
+  throw new OptionError(
+    `referenceSync.every: ${name} cannot follow the policy, since it has other weights${which}: name a model of the same shape, or leave out --reference`,
+  )
 }
 
 type Answers = { train: ReferenceLogps | null; heldOut: ReferenceLogps | null }
@@ -336,6 +351,15 @@ async function withReference(
   }
 }
 
+/** What decides the bits of an answer beside its inputs. */
+function engineOf({ device, tf32 }: SettledOptions): string {
+  const { libtorch, processor: cpu, gpus } = inspectEngine()
+  const machine =
+    device === 'cpu' ? [cpu.name, cpu.capability, cpu.bfloat16] : [gpus.driver, ...gpus.all.map(({ name }) => name)]
+  const { PROSPECT_KERNELS: kernels, PROSPECT_TILES: tiles } = process.env
+  return JSON.stringify([device, machine, tf32, libtorch.version, kernels, tiles])
+}
+
 async function referencesOf(
   options: SettledOptions,
   objective: Objective,
@@ -347,7 +371,8 @@ async function referencesOf(
 ): Promise<Answers> {
   const hash = weights + lengthRegimes(config, options.maxLength)
   const { microBatchTokens } = options
-  const shared = { compute: computeType(options), microBatchTokens, tokens: objective.needs.tokens }
+  const { tokens, pairs } = objective.needs
+  const shared = { compute: computeType(options), microBatchTokens, tokens, pairs, engine: engineOf(options) }
   const settings = { cache: options.cache, ...hooks }
   let decoder: Decoder | undefined // loaded once, and only where one of the two is not cached
   const loaded = () => {

@@ -1,13 +1,12 @@
 import { ReadableStream, type ReadableStreamDefaultController } from 'node:stream/web'
 import { setImmediate } from 'node:timers/promises'
 import { controlKey } from '../data/tokenizer.ts'
-import type { HubHooks } from '../hub/download.ts'
-import { localData, localModel } from '../hub/inputs.ts'
+import type { Example } from '../data/types.ts'
 import { completeLoss, foreignOptions } from '../loss/table.ts'
 import { saveAdapterFolder } from '../model/adapters/folder.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
 import { saveModelFolder } from '../model/folder.ts'
-import { companionsOf, localBase } from '../model/open.ts'
+import { companionsOf } from '../model/open.ts'
 import { OptionError, validate } from '../options/validate.ts'
 import { deviceMemory, resetDevicePeak } from '../tensor/device.ts'
 import { memoryUse } from '../tensor/engine.ts'
@@ -16,6 +15,7 @@ import { batchOf } from './batches.ts'
 import { modelCard } from './card.ts'
 import { CheckpointWriter } from './checkpoint-writer.ts'
 import { evaluate, thresholdOf } from './evaluation.ts'
+import { localInputs } from './inputs.ts'
 import { type ResolvedTrainOptions, type TrainOptions, trainOptions } from './options.ts'
 import { withComputeWeights } from './passes.ts'
 import { meansByLabel, rewardStatistics, saturatedShare } from './rewards.ts'
@@ -51,25 +51,10 @@ export async function train(
   if (resumed?.result) throw new OptionError(`resume: this run is complete; it made ${resumed.result}`)
   const resolved = resumed
     ? resumed.readOptions()
-    : await fetched(resolveReference(validate(trainOptions, options)), hooks)
+    : await localInputs(resolveReference(validate(trainOptions, options)), hooks)
   const path = resumed?.path ?? resolved.output ?? defaultOutput(resolved.loss.type)
   const session = await openSession({ ...resolved, output: path }, path, hooks)
   return start(session, hooks, sampler, report)
-}
-
-/** With folders and files in place of names on the hub: config.yaml then says which commit was fetched, and a resumed run uses it. */
-async function fetched(options: ResolvedTrainOptions, hooks: HubHooks): Promise<ResolvedTrainOptions> {
-  const { reference, data, evaluation } = options
-  const model = await localModel(options.model, hooks)
-  const base = await localBase(model, options.base, hooks)
-  return {
-    ...options,
-    model,
-    ...(base !== undefined && { base }),
-    ...(reference !== undefined && { reference: await localModel(reference, hooks) }),
-    data: await localData(data, hooks),
-    evaluation: { ...evaluation, ...(evaluation.data && { data: await localData(evaluation.data, hooks) }) },
-  }
 }
 
 /** `reference: none` is another way to say that there is none. */
@@ -175,7 +160,7 @@ class Loop {
       throw error
     }
     await this.#checkpoints.finish()
-    return this.#summary(done, await this.#save())
+    return this.#summary(done, await this.#save(done))
   }
 
   #step(step: number): void {
@@ -290,7 +275,7 @@ class Loop {
       // The best model comes first: killed between the two, a run that goes on evaluates and saves again.
       const all = [...directory.read<Evaluation & { step: number }>('evaluation'), { step: done, ...evaluation }]
       const { keepBest, metric } = options.evaluation
-      if (keepBest && bestEvaluation(all, metric) === all.length - 1) await this.#saveTo(directory.best)
+      if (keepBest && bestEvaluation(all, metric) === all.length - 1) await this.#saveTo(directory.best, done, all)
       directory.append('evaluation', { step: done, ...evaluation })
     }
     if (this.#sampler && options.samples.prompts > 0 && !recorded('samples')) await this.#sample(this.#sampler, done)
@@ -309,7 +294,11 @@ class Loop {
   /** Replies to the first distinct prompts, held-out ones where there are any. */
   async #sample(sampler: Sampler, done: number): Promise<void> {
     const { options, data, trainer, tokenizer, directory } = this.#session
-    const pool = data.heldOut.length > 0 ? data.heldOut : data.train
+    // Where prompts say what kind of reply is to follow, those that ask for a good one.
+    const asked = (rows: readonly Example[]) =>
+      trainer.objective.needs.control ? rows.filter(({ desirable }) => desirable) : rows
+    const heldOut = asked(data.heldOut)
+    const pool = heldOut.length > 0 ? heldOut : asked(data.train)
     const prompts = [...new Map(pool.map(({ promptGroup, prompt }) => [promptGroup, prompt])).values()]
     const fitting = prompts.filter(({ length }) => length < trainer.decoder.config.maxPositions)
     const chosen = fitting.slice(0, options.samples.prompts)
@@ -327,41 +316,44 @@ class Loop {
     }
   }
 
-  async #save(): Promise<string> {
+  async #save(done: number): Promise<string> {
     const { directory, trainer } = this.#session
     const folder = trainer.decoder.adapter ? directory.adapter : directory.model
     trainer.critic?.save(directory.path) // beside the model, whose folder is a plain one; first, since the model ends the run
-    await this.#saveTo(folder)
+    await this.#saveTo(folder, done, directory.read('evaluation'))
     return folder
   }
 
-  async #saveTo(folder: string): Promise<void> {
+  /** Saves what the model is after `done` steps, with a card that tells of these evaluations. */
+  async #saveTo(folder: string, done: number, evaluations: readonly (Evaluation & { step: number })[]): Promise<void> {
     const { source, model, trainer, directory, options, data, tokenizer } = this.#session
     const { parameters, adapter } = trainer.decoder
     const library = adapter ? 'peft' : 'transformers'
-    const card = modelCard(options, data.facts, this.#evaluations(), directory.read('samples'), library)
+    const card = modelCard(options, data.facts, {
+      ...{ steps: done, evaluation: beforeAndAfter(evaluations), samples: directory.read('samples'), library },
+    })
     const chatTemplate = options.chatTemplate === undefined ? undefined : tokenizer.chatTemplate!
+    const { control } = trainer.objective.needs
+    const generation = control && { [controlKey]: control.desirable }
     if (adapter) {
       const companions = companionsOf(model)
       const rawConfig = model.adapter?.rawConfig
-      await saveAdapterFolder(folder, { adapter, rawConfig, companions, card, chatTemplate })
+      await saveAdapterFolder(folder, { adapter, rawConfig, companions, card, chatTemplate, generation })
       return
     }
-    const { control } = trainer.objective.needs
-    const generation = control && { [controlKey]: control.desirable }
     await saveModelFolder(folder, { source, parameters, dtype: source.dtype, card, chatTemplate, generation })
   }
 
-  #evaluations(): Summary['evaluation'] {
-    const all = this.#session.directory.read<Evaluation & { step: number }>('evaluation')
-    const before = all.find(({ step }) => step === 0)
-    const after = all.at(-1)
-    return before && after ? { before, after } : null
-  }
-
   #summary(steps: number, model: string | null): Summary {
-    return { model, steps, seconds: (performance.now() - this.#started) / 1000, evaluation: this.#evaluations() }
+    const evaluation = beforeAndAfter(this.#session.directory.read('evaluation'))
+    return { model, steps, seconds: (performance.now() - this.#started) / 1000, evaluation }
   }
+}
+
+function beforeAndAfter(evaluations: readonly (Evaluation & { step: number })[]): Summary['evaluation'] {
+  const before = evaluations.find(({ step }) => step === 0)
+  const after = evaluations.at(-1)
+  return before && after ? { before, after } : null
 }
 
 function notFiniteText({ loss, gradNorm, notApplied }: Pick<StepMetrics, 'loss' | 'gradNorm' | 'notApplied'>): string {

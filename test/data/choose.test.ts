@@ -77,6 +77,23 @@ describe('cleaning', () => {
     ]
     expect(choose(rows, {}, true)).toMatchObject({ rows: [0, 1, 2, 3], findings: { nearDuplicates: { found: 1 } } })
     expect(choose(rows, { nearDuplicates: 0.7 }, true).rows).toEqual([0, 2, 3])
+    const turned: Short[] = [
+      ['p', text, true],
+      ['p', `${text} tonight`, false],
+      ['p', `${text} now`, false],
+    ]
+    expect(choose(turned, { nearDuplicates: 0.7 }, true).rows).toEqual([0, 1])
+  })
+
+  test('what is near a row that was dropped stays', () => {
+    const text =
+      'Please write to jo@example.org about the seven sly cats that watch from the old stone wall by the river at dusk'
+    const rows: Short[] = [
+      ['p', text, true],
+      ['p', text.replace('jo@example.org', 'us'), true],
+    ]
+    expect(choose(rows, { nearDuplicates: 0.6 }, true).rows).toEqual([0])
+    expect(choose(rows, { nearDuplicates: 0.6, personal: 'drop' }, true).rows).toEqual([1])
   })
 })
 

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { readFeedback } from '../../src/data/read.ts'
+import { type ReadOptions, readFeedback } from '../../src/data/read.ts'
+import { parseThreshold } from '../../src/data/threshold.ts'
 
 let folder: string
 beforeAll(() => {
@@ -16,10 +17,7 @@ function file(content: string | Buffer, name = 'rows.jsonl'): string {
   return join(folder, name)
 }
 
-async function read(
-  content: string | Buffer,
-  options: Partial<{ onBadRow: 'error' | 'skip'; needLabels: boolean }> = {},
-) {
+async function read(content: string | Buffer, options: Partial<ReadOptions> = {}) {
   return readFeedback([file(content)], { onBadRow: 'error', needLabels: true, ...options })
 }
 const line = (row: object) => `${JSON.stringify(row)}\n`
@@ -213,4 +211,29 @@ test('several files are read in their order, each with its own facts', async () 
   await expect(readFeedback([join(folder, 'none.jsonl')], { onBadRow: 'error', needLabels: true })).rejects.toThrow(
     /none\.jsonl: no such file/,
   )
+})
+
+test('of several files, one that --where or the lack of judgements leaves empty is no mistake; all of them are', async () => {
+  const row = (day: number) => line({ prompt: 'a', completion: 'x', label: true, day })
+  const files = [file(row(1), 'a.jsonl'), file(row(2), 'b.jsonl')]
+  const options = { onBadRow: 'error', needLabels: true } as const
+  const { rows, facts } = await readFeedback(files, { ...options, where: 'day > 1' })
+  expect(rows).toHaveLength(1)
+  expect(facts.files.map(({ rows }) => rows)).toEqual([0, 1])
+  await expect(readFeedback(files, { ...options, where: 'day > 2' })).rejects.toThrow(
+    /a\.jsonl: no rows, and none in 1 more; no record satisfies --where "day > 2"/,
+  )
+  await expect(readFeedback([...files, file('', 'c.jsonl')], options)).rejects.toThrow(
+    /c\.jsonl: no rows; the file is empty/,
+  )
+})
+
+test('a label that is a score is judged by --threshold, a drawn one too', async () => {
+  const stars = [1, 2, 4, 5].map((label) => line({ prompt: 'a', completion: `${label}`, label })).join('')
+  const labels = async (threshold: string) =>
+    (await read(stars, { threshold: parseThreshold(threshold) })).rows.map(({ label }) => label)
+  await expect(read(stars)).rejects.toThrow(/--threshold <number>/)
+  expect(await labels('4')).toEqual([false, false, true, true])
+  expect(await labels('mean')).toEqual([false, false, true, true])
+  expect(await labels('quantiles:0.1')).toEqual([false, true])
 })

@@ -73,7 +73,8 @@ test('it is written again by itself, of a run that has not ended too, and from w
 })
 
 describe('the verdict', () => {
-  const facts = (desirable: number, undesirable: number) => ({ heldOut: { desirable, undesirable } }) as DataFacts
+  const facts = (desirable: number, undesirable: number, prompts = desirable + undesirable) =>
+    ({ heldOut: { desirable, undesirable, prompts } }) as DataFacts
   const evaluation = (areaUnderCurve: number | null, loss = 1) =>
     ({ rows: 100, loss, rewards: null, areaUnderCurve }) as Evaluation
   const of = (area: number | null, rows = 50) =>
@@ -82,6 +83,8 @@ describe('the verdict', () => {
   test('goes by what the interval excludes', () => {
     expect([of(0.9), of(0.55), of(0.5), of(0.2)]).toEqual(['better', 'no evidence', 'no evidence', 'worse'])
     expect([of(0.7, 4), of(0.7, 200)]).toEqual(['no evidence', 'better'])
+    const fewPrompts = finding(evaluation(0.5), evaluation(0.7), facts(200, 200, 8), null)
+    expect(fewPrompts.verdict).toBe('no evidence') // rows of one prompt are not independent
   })
   test('is withheld where only the loss is known, or nothing', () => {
     expect(of(null)).toBe('no evidence')

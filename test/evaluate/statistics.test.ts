@@ -196,6 +196,22 @@ describe('win rate', () => {
     expect(result.signTest).toBe(signTest(60, 20))
     expect(result.decided).toEqual(wilson(60, 80))
   })
+  test('takes comparisons on one prompt for one piece of evidence', () => {
+    const prompts = Array.from({ length: 12 }, (_, i) => ({ ...compared(i < 9 ? 1 : 0), prompt: `q${i}` }))
+    const once = winRate(prompts)
+    const repeated = winRate(prompts.flatMap((one) => repeat(8, one)))
+    expect(once.verdict).toBe('no evidence')
+    expect(repeated).toMatchObject({ wins: 72, losses: 24, verdict: 'no evidence', signTest: once.signTest })
+    expect(repeated.decided).toEqual(once.decided)
+    expect(repeated.rate).toEqual(once.rate)
+    expect(winRate(prompts.flatMap(({ prompt: _, ...one }) => repeat(8, one))).verdict).toBe('better')
+  })
+  test('an interval of equal points is that of their number', () => {
+    expect(winRate(repeat(5, compared(1))).rate).toMatchObject({ value: 1, low: wilson(5, 5).low, high: 1 })
+    const ties = winRate(repeat(5, compared(0.5))).rate
+    expect(ties.low).toBeLessThan(0.2)
+    expect(ties.high).toBeGreaterThan(0.8)
+  })
   test('says better, worse or no evidence', () => {
     const verdict = (wins: number, losses: number) =>
       winRate([...repeat(wins, compared(1)), ...repeat(losses, compared(0))]).verdict

@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -289,6 +289,29 @@ test('final answers, as GSM8K grades them', async () => {
   const report = await evaluate({ judge: 'exact', candidate, baseline })
   expect(report.exact).toMatchObject({ candidate: { successes: 8, total: 10 }, baseline: { successes: 3 } })
   expect(report).toMatchObject({ wins: 5, ties: 5, losses: 0 })
+
+  const bare = write(
+    'bare.jsonl',
+    prompts.map((prompt, i) => ({ prompt, completion: `it is ${i + 1}` })),
+  )
+  await expect(evaluate({ judge: 'exact', candidate: bare, baseline })).rejects.toThrow(/no right answer/)
+  const asked = write('asked.jsonl', rows)
+  expect(await evaluate({ judge: 'exact', candidate: bare, baseline, prompts: asked })).toMatchObject({ losses: 3 })
+})
+
+test('a model that was trained again answers again', async () => {
+  const model = writeTinyModel(join(folder, 'model'))
+  const judge = join(folder, 'judge.mjs')
+  writeFileSync(judge, 'export default ({ completion }) => completion.length\n')
+  const prompts = write('asked.jsonl', [{ prompt: 'hello', completion: 'x' }])
+  const options = { candidate: model, prompts, judge, output: join(folder, 'out'), maxTokens: 12 }
+  const replies = () => readdirSync(join(folder, 'out')).filter((name) => name.startsWith('candidate-'))
+  await evaluateWinRate(winRateOptions.parse(options))
+  await evaluateWinRate(winRateOptions.parse(options))
+  expect(replies()).toHaveLength(1)
+  writeTinyModel(join(folder, 'model'), 1)
+  await evaluateWinRate(winRateOptions.parse(options))
+  expect(replies()).toHaveLength(2)
 })
 
 test('reads the samples of HALOs, and pairs files that are in another order', async () => {

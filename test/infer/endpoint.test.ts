@@ -64,5 +64,7 @@ test('an endpoint answers in place of a model, in the order of the prompts', asy
   expect(first.body).toMatchObject({ model: 'theirs', max_tokens: 7, temperature: 0.5, stop: ['x'] })
   expect(server.requests.map(({ path }) => path)).toContain('/v1/completions')
   await expect(completions({ ...options, topK: 5 })).rejects.toThrow('--top-k is not possible with --sampler')
+  await expect(completions({ ...options, adapter: 'a' })).rejects.toThrow('--adapter is not possible with --sampler')
+  await expect(completions({ ...options, loadIn: '4bit' })).rejects.toThrow('--load-in is not possible')
   await server.close()
 })

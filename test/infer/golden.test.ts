@@ -65,7 +65,7 @@ function logitsOf(name: string, rows: readonly number[][], prompt: number, dtype
   const decoder = loadDecoder(golden(`architectures/${name}`), dtype)
   const weights = noGrad(() => scope(() => decoder.computeWeights(dtype)))
   const pagesOfRow = Math.ceil(rows[0]!.length / pageTokens)
-  const cache = new PagedCache(decoder.config, dtype, pagesOfRow * rows.length)
+  const cache = new PagedCache(decoder.config, dtype, pagesOfRow * rows.length, decoder.device)
   try {
     const pages = rows.map(() => Array.from({ length: pagesOfRow }, () => cache.take()!))
     const pass = (from: number, to: number) => passOf(decoder, weights, cache, { rows, pages, from, to })
@@ -90,7 +90,7 @@ function passOf(
   const lengths = all.map(() => rows[0]!.length)
   return scope(() =>
     noGrad(() => {
-      const stream = { ...streamTensors({ tokens, positions }), rows: { positions, lengths } }
+      const stream = { ...streamTensors({ tokens, positions }, decoder.device), rows: { positions, lengths } }
       const states = decoder.hidden(weights, stream, cache.attention({ pages, rows: row, positions }))
       return rows.map((_, i) => Array.from(decoder.logits(weights, states.narrow(0, (i + 1) * each - 1, 1)).toArray()))
     }),

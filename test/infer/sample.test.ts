@@ -11,21 +11,19 @@ import { initialParameters } from '../../src/model/parameters.ts'
 import { op } from '../../src/tensor/operators.ts'
 import { liveTensors, noGrad, scope } from '../../src/tensor/scope.ts'
 
-const config = parseModelConfig(
-  {
-    model_type: 'llama',
-    vocab_size: 50,
-    hidden_size: 24,
-    intermediate_size: 40,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    head_dim: 8,
-    max_position_embeddings: 256,
-    initializer_range: 0.4, // large, so that some tokens are much likelier than others
-  },
-  'config.json',
-)
+const rawConfig = {
+  model_type: 'llama',
+  vocab_size: 50,
+  hidden_size: 24,
+  intermediate_size: 40,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  max_position_embeddings: 256,
+  initializer_range: 0.4, // large, so that some tokens are much likelier than others
+}
+const config = parseModelConfig(rawConfig, 'config.json')
 const decoder = new Decoder(config, initialParameters(config, 3))
 const weights = decoder.computeWeights('float32')
 afterAll(() => decoder.dispose())
@@ -122,6 +120,19 @@ describe('sample', () => {
         alone.map(([only], index) => ({ ...only!, index })),
       )
     }
+  })
+
+  it('answers prompts that are longer than one reading beside each other', async () => {
+    const long = parseModelConfig({ ...rawConfig, max_position_embeddings: 4096 }, 'config.json')
+    const model = new Decoder(long, initialParameters(long, 3))
+    const own = model.computeWeights('float32')
+    const asked = [0, 1, 2].map((start) => Int32Array.from({ length: 2100 }, (_, i) => (start * 11 + i * 7) % 50))
+    const passes: { read: number; drawn: number }[] = []
+    const onPass = (pass: { read: number; drawn: number }) => passes.push(pass)
+    await answer({ maxTokens: 8, onPass }, asked, { decoder: model, weights: own })
+    model.dispose()
+    expect(passes.filter(({ read }) => read >= 2100)).toHaveLength(3) // one of them at a time is read
+    expect(passes.some(({ drawn }) => drawn === 3)).toBe(true)
   })
 
   it('lets rows wait where the cache has no room for all, and answers the same', async () => {

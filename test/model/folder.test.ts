@@ -140,12 +140,18 @@ describe('a model that is saved and loaded', () => {
     mkdirSync(join(model, 'tokenizer_backup'))
     writeFileSync(join(model, 'tokenizer_backup/blob'), 'from the cache') // the hub's cache is made of links
     symlinkSync('tokenizer_backup/blob', join(model, 'vocab.json'))
+    mkdirSync(join(model, 'additional_chat_templates'))
+    writeFileSync(join(model, 'additional_chat_templates/tool_use.jinja'), 'tools')
     const copy = join(scratch, 'copy')
     await save({ source: openModelFolder(model), card: '# Card' }, copy)
     rmSync(join(model, 'tokenizer_backup/blob'))
     expect(readdirSync(copy).sort()).toEqual(
-      [...companions, 'vocab.json', 'README.md', 'config.json', 'model.safetensors'].sort(),
+      [
+        ...[...companions, 'vocab.json', 'README.md', 'config.json', 'model.safetensors'],
+        'additional_chat_templates',
+      ].sort(),
     )
+    expect(readFileSync(join(copy, 'additional_chat_templates/tool_use.jinja'), 'utf8')).toBe('tools')
     expect(readFileSync(join(copy, 'vocab.json'), 'utf8')).toBe('from the cache')
     expect(readFileSync(join(copy, 'README.md'), 'utf8')).toBe('# Card')
     expect(readFileSync(join(copy, 'tokenizer.model'))).toEqual(Buffer.of(0xff, 0, 'tokenizer.model'.length))

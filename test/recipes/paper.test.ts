@@ -23,6 +23,21 @@ test.each(files('train'))('%s holds options of prospect train', (file) => {
   expect({ batchSize, maxLength, precision }).toEqual({ batchSize: 32, maxLength: 2048, precision: 'bf16' })
 })
 
+/** Recipes whose first line says which other objectives they may be run with, and these. */
+const switches = files('train').flatMap((file) => {
+  const [comment] = readFileSync(file, 'utf8').split('\n', 1)
+  const named = /--loss ((?:[\w-]+, )*[\w-]+)/.exec(comment!)?.[1]?.split(', ') ?? []
+  return named.map((loss) => [file, loss] as const)
+})
+
+test('recipes name other objectives', () => expect(switches.length).toBeGreaterThan(8))
+
+test.each(switches)('%s takes --loss %s', (file, loss) => {
+  const config = readConfig(file, trainOptions)
+  const given = { ...config.values, loss: { ...(config.values as { loss: object }).loss, type: loss } }
+  expect(validate(trainOptions, given, config.locate).loss.type).toBe(loss)
+})
+
 test.each(files('reproduce'))('%s holds options of prospect reproduce, with arms that are there', (file) => {
   const { training, model, data } = options(file, reproduceOptions)
   expect(existsSync(join(root, training!))).toBe(true)

@@ -96,6 +96,16 @@ describe('gradient checkpointing gives the same gradients', () => {
   })
 })
 
+test.each([8192, 30, 1])(
+  'DoRA takes batches of several micro-batches, %i tokens each, with the same gradients',
+  (microBatchTokens) => {
+    trainer = adaptedTrainer({ type: 'dora' })
+    const whole = gradients()
+    expectSame(gradients({ microBatchTokens }), whole, 1e-5, 'in micro-batches')
+    expectSame(gradients({ microBatchTokens, gradientCheckpointing: true }), whole, 1e-5, 'and checkpointed')
+  },
+)
+
 describe('dropout', () => {
   test('masks do not depend on how the batch is cut, nor on sharing prompts', () => {
     trainer = adaptedTrainer({ dropout: 0.3, targetModules: ['q_proj', 'down_proj', 'lm_head'] })

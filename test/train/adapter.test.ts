@@ -175,6 +175,12 @@ describe('a run with an adapter', () => {
     )
     expect(steps[0]!.rewards!.margin).toBeLessThan(-0.1)
   })
+
+  test('whose weights are others cannot follow a full run', async () => {
+    const reference = join(folder, 'learns', 'adapter')
+    const run = train(options('no-follower', { adapter: {}, reference, referenceSync: { every: 2 } }))
+    await expect(run).rejects.toThrow(/referenceSync\.every: .*adapter cannot follow the policy/)
+  })
 })
 
 describe.each(['4bit', '8bit'] as const)('with a base model in %s', (loadIn) => {

@@ -31,3 +31,15 @@ test('1,000 steps after as many leave the number of tensors and the memory as th
   expect(new Set(seen.map(({ bytes }) => bytes)).size).toBe(1)
   expect(last.native / warm.native).toBeLessThan(1.02)
 })
+
+test('gradient checkpointing leaves no keys and values behind', () => {
+  const { examples, mismatched } = goldenRows()
+  const referenceLogps = Float32Array.from(examples, () => -40)
+  const mismatchedReferenceLogps = Float32Array.from(mismatched, () => -50)
+  const batch: Batch = { rows: examples, referenceLogps, mismatched, mismatchedReferenceLogps }
+  const checkpointed = { ...trainer, gradientCheckpointing: true }
+  trainStep(checkpointed, batch, 1)
+  const before = liveTensors()
+  for (let step = 0; step < 3; step++) trainStep(checkpointed, batch, 1)
+  expect(liveTensors()).toBe(before)
+})

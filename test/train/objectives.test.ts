@@ -182,6 +182,11 @@ describe('control tokens', () => {
     await expect(alike).rejects.toThrow(/loss\.desirableControl.*"\[x\]" and "\[x\]" are the same tokens/)
   })
 
+  test('are not to be cut off', async () => {
+    const cut = train(options({ type: 'csft' }, 'cut', { feedback: { truncate: 'prompt-end' } }))
+    await expect(cut).rejects.toThrow(/prompt-end would cut off what csft appends/)
+  })
+
   test('follow the prompt by label in training, and the good one follows every prompt of the trained model', async () => {
     await finish(options({ type: 'csft', desirableControl: '[+]', undesirableControl: '[-]' }, 'controlled'))
     const [before, after] = [join(folder, 'model'), join(folder, 'controlled', 'model')].map((path) =>
@@ -197,6 +202,9 @@ describe('control tokens', () => {
       label,
       origin: { file: 'x', line: i },
     }))
+    const adapter = { type: 'lora', rank: 2 } as const
+    await finish(options({ type: 'csft', desirableControl: '[+]' }, 'controlled-adapter', { adapter, maxSteps: 1 }))
+    expect(loadTokenizer(join(folder, 'controlled-adapter', 'adapter')).control).toBe('[+]')
     const limits = { maxLength: 99, maxPromptLength: 99, strict: false, onBadRow: 'error' } as const
     const control = { desirable: '[+]', undesirable: '[-]' }
     // Also where the model that is trained has a control text already: it is replaced, not doubled.

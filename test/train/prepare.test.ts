@@ -97,6 +97,20 @@ test("a row's own weight, its annotator's and its age multiply, and reach the pl
   expect(facts.train.desirableWeight + facts.train.undesirableWeight).toBeCloseTo(sum, 6)
 })
 
+test('rows of --eval-data are read and cleaned as those to train on, and neither thinned nor weighted', async () => {
+  const feedback = { keepDesirable: 0.2, keepUndesirable: 0.1, limit: 30, annotatorWeights: 'jo=2', halfLife: 1 }
+  const data = join(folder, 'test.jsonl')
+  const others = rows.map(({ annotator: _, time: __, ...row }) => row)
+  writeFileSync(data, [...others, ...others.slice(0, 2)].map((row) => `${JSON.stringify(row)}\n`).join(''))
+  const { train, heldOut } = await prepared({
+    evaluation: { data, rows: 0 },
+    feedback: { ...feedback, duplicates: 'drop' },
+  })
+  expect(train.length).toBeLessThan(8)
+  expect(heldOut).toHaveLength(40)
+  for (const example of heldOut) expect(example.weight).toBe(rowOf(example).weight)
+})
+
 test('--personal mask hides addresses from the model, --personal drop the rows that hold them; both count them', async () => {
   const records = [...rows, { ...rows[0]!, completion: 'Write to jo@example.org.' }]
   const all = async (personal: 'keep' | 'mask' | 'drop') => {

@@ -69,7 +69,15 @@ describe('the cache', () => {
     origin: { file: 'test', line: index + 1 },
   }))
   const plan = makePlan({ examples, seed: 1, epochs: 2, batchSize: 8, mismatched: true })
-  const job = { examples, plan, compute: 'float32', microBatchTokens: 64, tokens: true } as const
+  const job = {
+    examples,
+    plan,
+    compute: 'float32',
+    microBatchTokens: 64,
+    tokens: true,
+    pairs: false,
+    engine: 'test',
+  } as const
   const load = () => loadDecoder(openModelFolder(path('model')), 'float32')
 
   test('work that was stopped in the reference pass goes on where it was, to the same bits', async () => {

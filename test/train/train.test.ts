@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -143,6 +143,13 @@ test('SFT leaves thumbs-down rows out and says how many', async () => {
 describe('refuses', () => {
   test('a directory that holds a run', async () => {
     await expect(train(options('whole'))).rejects.toThrow(/holds a run already.*--resume/)
+  })
+  test('to write over what lies where a run writes', async () => {
+    mkdirSync(join(folder, 'work'))
+    const rows = join(folder, 'work/data.json')
+    writeFileSync(rows, readFileSync(data))
+    await expect(train(options('work', { data: rows }))).rejects.toThrow(/work\/data\.json is there already/)
+    expect(readFileSync(rows)).toEqual(readFileSync(data))
   })
   test('to resume a complete run', async () => {
     await expect(train(options('whole'), { resume: join(folder, 'whole') })).rejects.toThrow(/complete/)

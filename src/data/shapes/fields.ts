@@ -55,7 +55,7 @@ export function verdictOf(value: unknown, field: string, { labels, threshold }: 
 export function labelOf(fields: Fields, context: ShapeContext): Verdict {
   const { label } = fields
   if (!context.needLabels && (label === undefined || label === null || label === '')) return true
-  return context.labels.of(label)
+  return verdictOf(label, 'label', context)
 }
 
 const judgementKeys = [

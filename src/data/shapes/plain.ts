@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Message } from '../types.ts'
-import { extrasOf, judged, labelOf, promptOf, replyOf, textOf } from './fields.ts'
+import { extrasOf, judged, labelOf, numberOf, promptOf, replyOf, textOf } from './fields.ts'
 import { beforeAndReply } from './messages.ts'
 import { type Fields, type Found, type Row, type ShapeContext, simpleShape, type Text } from './shape.ts'
 
@@ -13,6 +13,7 @@ export const unpaired = simpleShape(
     const texts = 'messages' in fields ? splitMessages(fields) : givenTexts(fields)
     return judged(labelOf(fields, context), { ...texts, ...extrasOf(fields, context) })
   },
+  ({ label }) => [numberOf(label)].filter((score) => score !== null),
 )
 
 function givenTexts(fields: Fields): { prompt: Text; completion: Text } {

@@ -99,7 +99,7 @@ function partly(rows: Row[], of: number, why: string): Found {
 
 /**
  * Rows of answers in order of preference. `best-worst`: the best is desirable, the worst undesirable; `halves`: the better half and the worse
- * half, the middle one of an odd number left out; `pairs`: both sides of every pair of different ranks, as the paper unpairs rankings, so an
+ * half, the middle one of an odd number, and ties across the middle, left out; `pairs`: both sides of every pair of different ranks, as the paper unpairs rankings, so an
  * answer in the middle stands on both sides; `neighbours`: of those pairs each answer and the next, as HALOs' get_oasst does.
  */
 export function byRank(
@@ -126,10 +126,13 @@ export function byRank(
     return partly(rows, order.length, 'neither best nor worst')
   }
   const half = order.length / 2
+  const [lower, upper] = [order.slice(0, Math.floor(half)), order.slice(Math.ceil(half))]
+  // Answers of one rank on both sides of the middle are neither better nor worse.
+  const tied = lower.at(-1)!.rank === upper[0]!.rank ? upper[0]!.rank : null
   const row = ({ text }: { text: Text }, label: boolean): Row => ({ ...extras, prompt, completion: text, label })
   const rows = [
-    ...order.slice(0, Math.floor(half)).map((answer) => row(answer, true)),
-    ...order.slice(Math.ceil(half)).map((answer) => row(answer, false)),
+    ...lower.filter(({ rank }) => rank !== tied).map((answer) => row(answer, true)),
+    ...upper.filter(({ rank }) => rank !== tied).map((answer) => row(answer, false)),
   ]
   return partly(rows, order.length, 'in the middle')
 }

@@ -61,8 +61,9 @@ export function kindOf(file: string): FileKind {
   return 'jsonl'
 }
 
+/** Where caches go: PROSPECT_CACHE, or prospect in the user's cache folder. */
 export function defaultCache(): string {
-  return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'prospect')
+  return process.env.PROSPECT_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'prospect')
 }
 
 /** Fetches a file once: later runs ask the server whether it changed, and use the copy where the server does not answer. */

@@ -46,7 +46,9 @@ function byJudge({ verdict, rate, wins, ties, losses, judge, signTest, baseline 
 }
 
 function byRewards({ areaUnderCurve: area }: Evaluation, { heldOut }: DataFacts): Finding {
-  const { low, high } = areaInterval(area!, heldOut.desirable, heldOut.undesirable)
+  // Rows of one prompt are not independent: counted as many as there are prompts, the interval is wide enough.
+  const share = Math.min(1, heldOut.prompts / (heldOut.desirable + heldOut.undesirable))
+  const { low, high } = areaInterval(area!, share * heldOut.desirable, share * heldOut.undesirable)
   const verdict = low > 0.5 ? 'better' : high < 0.5 ? 'worse' : 'no evidence'
   const meaning = {
     better: 'It learnt what these people like, beyond the rows it saw.',

@@ -19,8 +19,9 @@ export function applyAdapter(weights: Weights, adapter: Adapter, compute: Dtype)
     weights.set(`${name}.lora_A.weight`, part('lora_A.weight').to(compute))
     weights.set(`${name}.lora_B.weight`, part('lora_B.weight').mul(scaling).to(compute))
     if (adapter.config.type === 'dora') {
-      const factor = part('lora_magnitude_vector').div(adaptedLengths(weights, adapter.parameters, module))
-      weights.set(`${name}.dora_factor`, factor)
+      // Divided where they are used: a quotient's node would be gone after the backward pass of a step's first micro-batch.
+      weights.set(`${name}.dora_magnitude`, part('lora_magnitude_vector'))
+      weights.set(`${name}.dora_lengths`, adaptedLengths(weights, adapter.parameters, module))
     }
   }
   weights.adapter = new LowRank(adapter.config.dropout)
@@ -74,12 +75,13 @@ class LowRank implements Adaptation {
     if (!a) return base
     const input = this.#drop(name, x)
     const change = op.linear(op.linear(input, a), weight(weights, `${name}.lora_B.weight`))
-    const factor = weights.get(`${name}.dora_factor`)
-    if (!factor) {
+    const magnitude = weights.get(`${name}.dora_magnitude`)
+    if (!magnitude) {
       const result = op.addInPlace(base, change) // no gradient needs either of them: one tensor of this size less
       change.dispose()
       return result
     }
+    const factor = magnitude.div(weight(weights, `${name}.dora_lengths`))
     const plain = input === x ? withoutBias(weights, name, base) : product(weights, name, input, null)
     return base.add(plain.mul(factor.sub(1)).add(change.mul(factor)).to(base.dtype)) // PEFT's form: exactly the base's at the start
   }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
-import { copyFileSync, createReadStream, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { createReadStream, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
 import { replaceDirectory } from '../../tensor/atomic.ts'
 import { op } from '../../tensor/operators.ts'
 import { readSafetensors, type TensorEntry, type WriteTensors, writeSafetensors } from '../../tensor/safetensors.ts'
 import { noGrad, outsideScopes, scope } from '../../tensor/scope.ts'
 import type { Device } from '../../tensor/tensor.ts'
+import { addToGenerationConfig, copyCompanion } from '../folder.ts'
 import type { Parameters } from '../layers.ts'
 import { type Adapter, adapterShapes } from './adapter.ts'
 import { type AdapterConfig, adapterConfigJson, parseAdapterConfig } from './config.ts'
@@ -129,6 +130,8 @@ export interface AdapterContents {
   card?: string
   /** chat_template.jinja, where it is not among the companions. */
   chatTemplate?: string
+  /** Entries of generation_config.json beside the companion's own. */
+  generation?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** Writes an adapter as PEFT does, whole or not at all. */
@@ -142,11 +145,12 @@ export function writeAdapterFiles(
   contents: AdapterContents,
   write: WriteTensors = writeSafetensors,
 ): void {
-  const { adapter, rawConfig, companions, card, chatTemplate } = contents
-  for (const name of companions?.names ?? []) copyFileSync(join(companions!.path, name), join(folder, name))
+  const { adapter, rawConfig, companions, card, chatTemplate, generation } = contents
+  for (const name of companions?.names ?? []) copyCompanion(companions!.path, folder, name)
   const json = { ...rawConfig, ...adapterConfigJson(adapter.config) }
   writeFileSync(join(folder, configFile), `${JSON.stringify(json, null, 2)}\n`)
   if (chatTemplate !== undefined) writeFileSync(join(folder, 'chat_template.jinja'), chatTemplate)
+  if (generation !== undefined) addToGenerationConfig(folder, generation)
   if (card !== undefined) writeFileSync(join(folder, 'README.md'), card)
   const tensors = [...adapter.parameters].map(([name, tensor]) => [storedName(name, adapter), tensor] as const)
   write(join(folder, weightsFile), tensors, { format: 'pt' })

@@ -32,6 +32,13 @@ describe('scores', () => {
 
 describe('ranked answers', () => {
   const record = { prompt: 'p', completions: ['b', 'a', 'c'], ranks: [2, 1, 3] }
+
+  test('halves leave out what is tied across the middle', async () => {
+    const completions = [5, 5, 5, 1].map((score, i) => ({ text: `c${i}`, score }))
+    const { rows } = await readRecords([{ prompt: 'p', completions }], { ranked: 'halves' })
+    expect(rows.map(({ completion, label }) => [completion, label])).toEqual([['c3', false]])
+  })
+
   test.each([
     [
       'best-worst',
