@@ -30,11 +30,6 @@ namespace {
 
 constexpr size_t kMostArguments = 32;
 
-std::string messageOf(const std::exception& error) {
-  const auto* torchError = dynamic_cast<const c10::Error*>(&error);
-  return torchError != nullptr ? torchError->what_without_backtrace() : error.what();
-}
-
 /// call(operator, ...arguments): the hot path, on the raw Node-API.
 napi_value call(napi_env env, napi_callback_info info) {
   size_t count = kMostArguments;

@@ -168,6 +168,11 @@ Generators& generators() {
 
 }  // namespace
 
+std::string messageOf(const std::exception& error) {
+  const auto* torchError = dynamic_cast<const c10::Error*>(&error);
+  return torchError != nullptr ? torchError->what_without_backtrace() : error.what();
+}
+
 at::ScalarType parseDtype(const std::string& name) {
   for (const auto& [known, type] : kDtypes)
     if (name == known) return type;
@@ -222,10 +227,8 @@ void pushArgument(napi_env env, napi_value value, const Argument& argument, torc
   }
   try {
     stack.push_back(argument.list ? toListValue(env, value, argument) : toValue(env, value, argument.kind));
-  } catch (const c10::Error& error) {
-    throw std::runtime_error("argument '" + argument.name + "': " + error.what_without_backtrace());
   } catch (const std::exception& error) {
-    throw std::runtime_error("argument '" + argument.name + "': " + error.what());
+    throw std::runtime_error("argument '" + argument.name + "': " + messageOf(error));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/core/stack.h>
 #include <napi.h>
 
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ namespace prospect {
 struct Environment {
   uint32_t owner;  // of the tensors that it made
 };
+
+/// What an error says, without libtorch's backtrace.
+std::string messageOf(const std::exception& error);
 
 at::ScalarType parseDtype(const std::string& name);
 const char* dtypeName(at::ScalarType type);

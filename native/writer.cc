@@ -50,10 +50,10 @@ class NewFile {
 }  // namespace
 
 void FileWriter::add(std::string path, std::string header, const std::vector<at::Tensor>& tensors) {
-  File file{std::move(path), std::move(header), {}, {}};
+  File file{std::move(path), std::move(header), {}};
   for (const auto& tensor : tensors) {
-    file.tensors.push_back(tensor.detach().cpu().contiguous());
-    file.own.push_back(!file.tensors.back().is_alias_of(tensor));
+    const auto host = tensor.detach().cpu().contiguous();
+    file.slots.push_back({host, !host.is_alias_of(tensor)});
   }
   files_.push_back(std::move(file));
 }
@@ -86,7 +86,7 @@ void FileWriter::run() {
 void FileWriter::writeAll() {
   const auto end = [this] {
     std::lock_guard<std::mutex> guard(mutex_);
-    for (auto& file : files_) file.tensors.clear();
+    for (auto& file : files_) file.slots.clear();
     busy_ = false;
     ended_ = true;
     changed_.notify_all();
@@ -103,20 +103,19 @@ void FileWriter::writeAll() {
 void FileWriter::write(File& file) {
   const NewFile target(file.path);
   target.write(file.header.data(), file.header.size());
-  for (size_t i = 0; i < file.tensors.size(); i++) {
-    auto& slot = file.tensors[i];
+  for (auto& slot : file.slots) {
     size_t bytes = 0;
     for (size_t at = 0;; at += kPiece) {
       at::Tensor tensor;  // the slot's by turns: it may become a copy between two pieces
       {
         std::lock_guard<std::mutex> guard(mutex_);
-        bytes = slot.nbytes();
+        bytes = slot.tensor.nbytes();
         if (at >= bytes) {
-          slot = at::Tensor();
+          slot.tensor = at::Tensor();
           break;
         }
-        tensor = slot;
-        busy_ = !detached_ && !file.own[i];  // detach() waits for what others may change, not for copies
+        tensor = slot.tensor;
+        busy_ = !detached_ && !slot.own;  // detach() waits for what others may change, not for copies
       }
       if (cancelled_) throw std::runtime_error(file.path + ": the process ends");
       target.write(static_cast<const char*>(tensor.data_ptr()) + at, std::min(kPiece, bytes - at));
@@ -135,8 +134,8 @@ size_t FileWriter::left() {
   size_t bytes = 0;
   if (detached_) return 0;
   for (const auto& file : files_)
-    for (size_t i = 0; i < file.tensors.size(); i++)
-      if (file.tensors[i].defined() && !file.own[i]) bytes += file.tensors[i].nbytes();
+    for (const auto& slot : file.slots)
+      if (slot.mayChange()) bytes += slot.tensor.nbytes();
   return bytes;
 }
 
@@ -145,19 +144,17 @@ void FileWriter::detach(bool copy) {
   if (detached_) return;
   const auto allWritten = [this] {
     return std::all_of(files_.begin(), files_.end(), [](const File& file) {
-      for (size_t i = 0; i < file.tensors.size(); i++)
-        if (file.tensors[i].defined() && !file.own[i]) return false;
-      return true;
+      return std::none_of(file.slots.begin(), file.slots.end(), [](const Slot& slot) { return slot.mayChange(); });
     });
   };
   if (!copy && started_) {
     changed_.wait(lock, [&] { return ended_ || !started_ || (allWritten() && !busy_); });
     if (ended_ || started_) return;
   }
-  // run() empties the list of tensors where it fails, so each is looked at under the lock.
+  // run() empties the list where it fails, so each is looked at under the lock.
   for (auto& file : files_) {
-    for (size_t i = 0; i < file.tensors.size(); i++) {
-      if (file.tensors[i].defined() && !file.own[i]) file.tensors[i] = file.tensors[i].clone();
+    for (size_t i = 0; i < file.slots.size(); i++) {
+      if (file.slots[i].mayChange()) file.slots[i].tensor = file.slots[i].tensor.clone();
       lock.unlock();  // the writer goes on between two copies
       lock.lock();
     }

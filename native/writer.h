@@ -29,10 +29,14 @@ class FileWriter {
   void cancel() { cancelled_ = true; }
 
  private:
+  struct Slot {
+    at::Tensor tensor;  // undefined once it is written
+    bool own;           // shares no memory with the one that was given
+    bool mayChange() const { return tensor.defined() && !own; }
+  };
   struct File {
     std::string path, header;
-    std::vector<at::Tensor> tensors;  // undefined once they are written
-    std::vector<bool> own;            // whether a tensor shares no memory with the one that was given
+    std::vector<Slot> slots;
   };
   void writeAll();
   void write(File& file);

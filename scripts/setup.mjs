@@ -26,8 +26,9 @@ async function main() {
   const wants = (name) => only === null || only === name
   if (wants('packages')) await step('npm packages', installPackages)
   if (wants('addon')) {
-    if (only === null) askForRoot()
-    const libtorch = await step('libtorch', only === null ? provideLibtorch : namedLibtorch)
+    const missing = only === null ? missingPackages() : []
+    if (missing.length > 0) askForRoot(missing)
+    const libtorch = await step('libtorch', only === null ? (say) => provideLibtorch(missing, say) : namedLibtorch)
     await step('native addon', (say) => compileAddon(libtorch, say))
   }
   if (wants('typescript')) await step('TypeScript', compileTypeScript)
@@ -73,8 +74,7 @@ async function namedLibtorch() {
   return [`${libtorch.version}, ${libtorch.source}`, libtorch]
 }
 
-async function provideLibtorch(say) {
-  const missing = missingPackages()
+async function provideLibtorch(missing, say) {
   if (missing.length > 0) await installSystemPackages(missing, say)
   const libtorch = findLibtorch()
   if (!libtorch)
@@ -85,10 +85,9 @@ async function provideLibtorch(say) {
 }
 
 /** Lets sudo ask for its password while no line is being written. */
-function askForRoot() {
-  if (process.getuid?.() === 0 || !hasProgram('sudo') || !hasProgram('apt-get') || missingPackages().length === 0)
-    return
-  console.log(`set-up: root is needed for apt-get install ${missingPackages().join(' ')}`)
+function askForRoot(missing) {
+  if (process.getuid?.() === 0 || !hasProgram('sudo') || !hasProgram('apt-get')) return
+  console.log(`set-up: root is needed for apt-get install ${missing.join(' ')}`)
   spawnSync('sudo', ['-v'], { stdio: 'inherit' }) // where it is refused, the installation says so
 }
 

@@ -56,12 +56,13 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
     return {ofHidden, ofWeight, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 
-  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output, const at::Tensor& ofHidden, at::Tensor ofWeight, bool add) {
+  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output,
+                        const at::Tensor& ofHidden, at::Tensor ofWeight, bool add) {
     const auto &hidden = saved[0], &targets = saved[2];
     const auto chunk = context.saved_data.at("chunk").toInt();
     const auto softCap = context.saved_data.at("soft_cap").toDouble();
     const auto rows = hidden.size(0), vocabulary = weight.size(0);
-    if (rows == 0 && ofWeight.defined() && !add) at::Tensor(ofWeight).zero_();
+    if (rows == 0 && ofWeight.defined() && !add) ofWeight.zero_();
     for (int64_t start = 0; start < rows; start += chunk) {
       const auto count = std::min(chunk, rows - start);
       const auto part = hidden.narrow(0, start, count);

@@ -25,7 +25,7 @@ struct Linear : torch::autograd::Function<Linear> {
                             const at::Tensor& masterOrWeight) {
     const auto bias = biasOrWeight.is_same(weight) ? at::Tensor() : biasOrWeight;
     // What a frozen operand's gradient would need is not kept.
-    const auto kept = x.requires_grad() || masterOrWeight.requires_grad() ? savedWeight(*context, weight, masterOrWeight) : at::Tensor();
+    const auto kept = savedWeight(*context, weight, masterOrWeight);
     context->save_for_backward({masterOrWeight.requires_grad() ? x : at::Tensor(), x.requires_grad() ? kept : at::Tensor()});
     context->saved_data["of_x"] = x.requires_grad();
     context->saved_data["bias"] = bias.defined() && bias.requires_grad();

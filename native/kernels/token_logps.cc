@@ -112,8 +112,8 @@ struct TokenLogps : torch::autograd::Function<TokenLogps> {
   }
 
   /// Fills the gradients that are defined; that of the weight, float32, is written, or added to with `add`.
-  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output, const at::Tensor& ofHidden, const at::Tensor& ofWeight,
-                        bool add) {
+  static void gradients(const AutogradContext& context, const variable_list& saved, const at::Tensor& weight, const at::Tensor& output,
+                        const at::Tensor& ofHidden, const at::Tensor& ofWeight, bool add) {
     const auto &hidden = saved[0], &targets = saved[2], &logSums = saved[3];
     const auto chunk = context.saved_data.at("chunk").toInt();
     const auto cap = static_cast<float>(context.saved_data.at("soft_cap").toDouble());

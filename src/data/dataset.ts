@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { replaceDirectory, sweepTemporaries } from '../tensor/atomic.ts'
-import { type Lock, takeLock } from '../tensor/lock.ts'
+import { type Lock, makeOnce } from '../tensor/lock.ts'
 import { type EncodedBatch, makeEncoder } from './encode.ts'
 import { cacheLimit, evict, touchEntry } from './eviction.ts'
 import { maskedRow } from './personal.ts'
@@ -60,23 +59,11 @@ export async function openDataset(options: DatasetOptions, tokenizer: Tokenizer)
   mkdirSync(folder, { recursive: true })
   sweepTemporaries(folder)
   const limit = cacheLimit()
-  let cached = existsSync(target)
+  const cached = existsSync(target)
   if (cached) touchEntry(target)
-  while (!existsSync(target)) {
-    options.signal?.throwIfAborted()
-    const lock = takeLock(`${target}.lock`)
-    if (!lock) {
-      await setTimeout(200)
-      continue
-    }
-    try {
-      if (existsSync(target)) break
-      await replaceDirectory(target, (temporary) => build(temporary, options, reader, tokenizer, lock))
-      cached = false
-    } finally {
-      lock.release()
-    }
-  }
+  const make = (lock: Lock) =>
+    replaceDirectory(target, (temporary) => build(temporary, options, reader, tokenizer, lock))
+  await makeOnce(target, make, options.signal)
   const store = new TokenStore(target)
   if (!cached) evict(folder, limit)
   return { store, facts: store.facts as DatasetFacts, cached }

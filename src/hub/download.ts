@@ -9,9 +9,8 @@ import {
   statSync,
   writeSync,
 } from 'node:fs'
-import { setTimeout } from 'node:timers/promises'
 import type { ListFileEntry } from '@huggingface/hub'
-import { takeLock } from '../tensor/lock.ts'
+import { type Lock, makeOnce } from '../tensor/lock.ts'
 import type { Progress } from '../train/run.ts'
 import { checkListed, hashOf, RepositoryCache, type RepositoryFile } from './cache.ts'
 import { HubError, hubError, isUnreachable } from './errors.ts'
@@ -132,8 +131,12 @@ async function fetchFiles(
   let done = 0
   try {
     for (const file of files) {
-      if (!existsSync(cache.blob(file)))
-        await fetchFile(name, commit, file, cache, connection, (now) => piece?.update(megabytes(done + now)))
+      const make = (lock: Lock) =>
+        fetchFile(name, commit, file, cache, connection, (now) => {
+          lock.refresh()
+          piece?.update(megabytes(done + now))
+        })
+      await makeOnce(cache.blob(file), make, connection.signal)
       cache.link(commit, file)
       if (toFetch.includes(file)) done += file.size
     }
@@ -165,36 +168,8 @@ function announce(
   }
 }
 
-/** Fetches one blob, or waits for the process that does. */
+/** Fetches one blob; whatever came before a broken connection stays and is continued. */
 async function fetchFile(
-  name: HubName,
-  commit: string,
-  file: RepositoryFile,
-  cache: RepositoryCache,
-  connection: Connection,
-  onBytes: (done: number) => void,
-): Promise<void> {
-  while (!existsSync(cache.blob(file))) {
-    connection.signal?.throwIfAborted()
-    const lock = takeLock(`${cache.blob(file)}.lock`)
-    if (!lock) {
-      await setTimeout(200)
-      continue
-    }
-    const onPart = (done: number) => {
-      lock.refresh()
-      onBytes(done)
-    }
-    try {
-      if (!existsSync(cache.blob(file))) await fetchBlob(name, commit, file, cache, connection, onPart)
-    } finally {
-      lock.release()
-    }
-  }
-}
-
-/** Whatever came before a broken connection stays and is continued. */
-async function fetchBlob(
   name: HubName,
   commit: string,
   file: RepositoryFile,
