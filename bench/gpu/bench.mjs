@@ -2,11 +2,12 @@
 // calls it. Where TRL cannot be imported, Prospect is measured alone. What does not fit in the time is named.
 //   node bench/gpu/bench.mjs [--python python3] [--seconds 400] [--groups 1b-full,8b-lora,...] [--device cuda:0] [--micro-batch-tokens 16384]
 import { spawn, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { benchFolder, jsonLines, makeExamples, planSteps, rowsOf, writeTokenizer } from '../kto/inputs.mjs'
+import { benchFolder, jsonLines, makeExamples, planSteps, rowsOf } from '../kto/inputs.mjs'
 import { requiredFlops } from '../kto/shapes.mjs'
+import { modelOf } from './models.mjs'
 import { configOf, groups } from './settings.mjs'
 
 const { values } = parseArgs({
@@ -121,24 +122,12 @@ function jobOf(setting) {
   const files = { rows: join(folder, 'rows.jsonl'), trlRows: join(folder, 'trl-rows.jsonl') }
   writeFileSync(files.rows, jsonLines(rows))
   writeFileSync(files.trlRows, jsonLines(planned.flatMap(({ trlRows }) => trlRows.map((index) => rows[index]))))
-  const shared = { name, folder, ...files, model: modelOf(shape), method, batch, checkpointing }
+  const shared = { name, folder, ...files, model: modelOf(shape, values.python), method, batch, checkpointing }
   return {
     ...{ name, setting, config, examples, planned },
     prospect: { ...shared, device: values.device, microBatchTokens: Number(values['micro-batch-tokens']) },
     trl: { ...shared, attention: flash ? 'flash_attention_2' : 'sdpa', liger, precompute: true },
   }
-}
-
-/** The folder of a model of this shape, made at the first call. */
-function modelOf(shape) {
-  const folder = join(benchFolder, 'gpu-models', shape)
-  if (existsSync(join(folder, 'model.safetensors'))) return folder
-  const config = configOf(shape)
-  writeTokenizer(folder, config.vocab_size)
-  writeFileSync(join(folder, 'config.json'), JSON.stringify(config, null, 2))
-  const { status, stderr } = spawnSync(values.python, [here('make_model.py'), folder], { encoding: 'utf8' })
-  if (status !== 0) fail(`the model of shape ${shape} cannot be made: ${stderr}`)
-  return folder
 }
 
 function record({ name, setting, config, examples, planned }, ours, theirs) {

@@ -3,6 +3,7 @@
 # Needs: an NVIDIA GPU with its driver, PyTorch with CUDA, g++. No network, no nvcc. Node and the npm packages may come in a folder that
 # bench/gpu/pack.mjs made elsewhere (--pack), for machines that have neither.
 #   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench] [--rehearse] [-- options of bench.mjs]
+# --only knows two more parts, which are not run by themselves: endure (1,000 steps; killed and resumed) and allocate (32 billion weights on one card).
 # --rehearse goes through all of it on the processor, with a tiny model: to try the script where there is no GPU.
 set -uo pipefail
 began=$SECONDS
@@ -75,6 +76,15 @@ fi
 if wants bench; then
   say 'bench'
   node bench/gpu/bench.mjs --python "$python" --seconds $(($(left) - 15)) "$@" || failed=1
+fi
+if wants endure; then
+  say 'a thousand steps, and a run that is killed'
+  timeout "$(left)" node bench/gpu/endure.mjs --python "$python" ${rehearse:+--device cpu --shape tiny --steps 50} || failed=1
+fi
+
+if wants allocate; then
+  say '32 billion weights'
+  timeout "$(left)" node bench/gpu/allocate.mjs ${rehearse:+--device cpu --shape tiny --tokens 256} || failed=1
 fi
 say 'done'
 exit $failed

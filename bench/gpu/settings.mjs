@@ -31,6 +31,16 @@ export const gpuShapes = {
     num_attention_heads: 32,
     tie_word_embeddings: false,
   },
+  /** Qwen2.5-32B's, without the biases of its attention: for bench/gpu/allocate.mjs. */
+  '32b': {
+    vocab_size: 152064,
+    hidden_size: 5120,
+    intermediate_size: 27648,
+    num_hidden_layers: 64,
+    num_attention_heads: 40,
+    num_key_value_heads: 8,
+    tie_word_embeddings: false,
+  },
 }
 
 export function configOf(name) {

@@ -1,5 +1,5 @@
 import type { Example } from '../data/types.ts'
-import { deviceMemory, emptyDeviceCache, resetDevicePeak } from '../tensor/device.ts'
+import { type DeviceMemory, deviceMemory, emptyDeviceCache, resetDevicePeak } from '../tensor/device.ts'
 import { isOutOfMemory } from './out-of-memory.ts'
 import type { Progress } from './run.ts'
 import { accumulateGradients, type Batch, type Trainer } from './step.ts'
@@ -8,46 +8,36 @@ import { accumulateGradients, type Batch, type Trainer } from './step.ts'
 export const processorTokens = 2048
 /** Share of a GPU's memory that may be in use at the peak of a pass: batches differ, and the driver needs some itself. */
 const usable = 0.9
-/** The search starts here, and ends when its bounds are a sixteenth apart. */
-const fewest = 512
+/** Products with as many rows keep a GPU busy: longer passes take memory and bring no speed. */
+const enough = 16_384
 
 /**
- * The most tokens that one forward and backward pass may have on the trainer's GPU, found by trying: doubled until they do not fit, or until the
- * longest batch of the plan is one pass, then halved in between. Rows are the longest of the data. Gradients are cleared afterwards.
+ * The most tokens that one forward and backward pass may have on the trainer's GPU, up to `enough` or the longest batch there can be, found by trying.
+ * Rows are the longest of the data. `beside`: bytes that the run will have on the GPU on top of what the trainer has. Gradients are cleared afterwards.
  */
 export function largestMicroBatch(
   trainer: Trainer,
   examples: readonly Example[],
   batchSize: number,
+  beside: number,
   progress?: Progress,
 ): number {
   const longestFirst = unitsOf(examples, trainer.objective.needs.pairs).sort((a, b) => tokensOf(b) - tokensOf(a))
   const all = longestFirst.flat().slice(0, Math.max(2, batchSize))
-  const most = tokensOf(all)
   const fits = (tokens: number) => {
     const { device } = trainer.decoder
-    const rows = rowsOf(longestFirst, Math.min(tokens, most))
-    const fit = tryPass(trainer, rows)
+    const rows = rowsOf(longestFirst, tokens)
+    const fit = tryPass(trainer, rows, beside)
     progress?.log(`--micro-batch-tokens auto: ${tokensOf(rows)} tokens ${fit ? 'fit' : 'do not fit'} on ${device}`)
     return fit
   }
-  return largestThatFits(fits, fewest, most)
+  return largestThatFits(fits, Math.min(enough, tokensOf(all)))
 }
 
-/** The largest number up to `most`, to a sixteenth, for which `fits` holds; it must hold for all below one that it holds for. */
-export function largestThatFits(fits: (tokens: number) => boolean, first: number, most: number): number {
-  let low = first
-  if (!fits(low)) {
-    while (low > 1 && !fits(Math.floor(low / 2))) low = Math.floor(low / 2)
-    return Math.max(1, Math.floor(low / 2))
-  }
-  let high = low
-  while (low < most) {
-    high = low * 2
-    if (!fits(high)) break
-    low = high
-  }
-  if (low >= most) return low
+/** The largest number up to `most`, to a sixteenth, for which `fits` holds; it must hold for all below one that it holds for. At least 1. */
+export function largestThatFits(fits: (tokens: number) => boolean, most: number): number {
+  let [low, high] = [most, most]
+  while (low > 1 && !fits(low)) [low, high] = [Math.floor(low / 2), low]
   while (high - low > Math.max(1, low / 16)) {
     const middle = Math.floor((low + high) / 2)
     if (fits(middle)) low = middle
@@ -56,13 +46,13 @@ export function largestThatFits(fits: (tokens: number) => boolean, first: number
   return low
 }
 
-function tryPass(trainer: Trainer, rows: readonly Example[]): boolean {
+function tryPass(trainer: Trainer, rows: readonly Example[], beside: number): boolean {
   const { decoder, optimizer } = trainer
   resetDevicePeak(decoder.device)
   try {
     accumulateGradients({ ...trainer, microBatchTokens: Number.MAX_SAFE_INTEGER }, batchOf(rows))
     const memory = deviceMemory(decoder.device)
-    return memory === null || memory.peakAllocated + outside(memory) <= usable * memory.total
+    return memory === null || hasRoom(memory, beside)
   } catch (error) {
     if (isOutOfMemory(error)) return false
     throw error
@@ -72,9 +62,10 @@ function tryPass(trainer: Trainer, rows: readonly Example[]): boolean {
   }
 }
 
-/** What others hold of the GPU, and the driver. */
-function outside({ total, free, reserved }: { total: number; free: number; reserved: number }): number {
-  return Math.max(0, total - free - reserved)
+/** Whether a GPU on which that much was used at most has room for so many more bytes. What others hold of it, and the driver, counts as used. */
+export function hasRoom({ peakAllocated, reserved, free, total }: DeviceMemory, beside: number): boolean {
+  const ofOthers = Math.max(0, total - free - reserved)
+  return peakAllocated + ofOthers + beside <= usable * total
 }
 
 /** Log-probabilities do not change what a pass takes. */

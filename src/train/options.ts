@@ -241,8 +241,8 @@ export const trainOptions = z.strictObject({
   ),
   microBatchTokens: running(
     '--micro-batch-tokens <tokens>',
-    'Tokens of one forward and backward pass, less takes less memory; auto: as many as fit on the GPU, 2048 on the processor',
-    numberOr(count(), 'auto').default(2048),
+    'Tokens of one forward and backward pass, less takes less memory; auto: 2048 on the processor, on a GPU as many as fit, up to 16384',
+    numberOr(count(), 'auto').default('auto'),
   ),
   gradientCheckpointing: running(
     '--gradient-checkpointing [auto]',

@@ -77,11 +77,11 @@ export async function openSession(
   const objective = makeObjective(loss)
   for (const warning of dataWarnings(data, objective, placed, source.config)) progress?.log(`warning: ${warning}`)
   signal?.throwIfAborted()
-  const options = settled(placed, objective, model, data, progress)
+  const live = objective.needs.reference && livesInMemory(placed)
+  const options = settled(placed, objective, model, data, live, progress)
   const directory = resume === undefined ? RunDirectory.create(path, options) : new RunDirectory(path)
   recordData(directory, data, resume !== undefined)
   try {
-    const live = objective.needs.reference && livesInMemory(options)
     if (objective.needs.reference) progress?.log(referenceText(options, live))
     const hooks = { signal, progress }
     const { decoder, reference } = await withReference(options, objective, model, modelHash, data, hooks)
@@ -145,16 +145,17 @@ function deviceOf({ device }: ResolvedTrainOptions): Device {
   }
 }
 
-/** Puts a number for `microBatchTokens: auto`, and yes or no for `gradientCheckpointing: auto`. */
+/** Puts a number for `microBatchTokens: auto`, and yes or no for `gradientCheckpointing: auto`. `live`: a second model will be in memory. */
 function settled(
   options: ResolvedTrainOptions,
   objective: Objective,
   model: ModelSource,
   data: PreparedData,
+  live: boolean,
   progress?: Progress,
 ): SettledOptions {
-  const gradientCheckpointing = settledCheckpointing(options, model, data, progress)
-  const microBatchTokens = settledTokens({ ...options, gradientCheckpointing }, objective, model, data, progress)
+  const gradientCheckpointing = settledCheckpointing(options, model, data, live, progress)
+  const microBatchTokens = settledTokens({ ...options, gradientCheckpointing }, objective, model, data, live, progress)
   return { ...options, gradientCheckpointing, microBatchTokens }
 }
 
@@ -162,9 +163,10 @@ function settledCheckpointing(
   options: ResolvedTrainOptions,
   model: ModelSource,
   { train }: PreparedData,
+  live: boolean,
   progress?: Progress,
 ): boolean {
-  const { gradientCheckpointing, microBatchTokens, batchSize, device, loadIn, referenceMode } = options
+  const { gradientCheckpointing, microBatchTokens, batchSize, device, loadIn } = options
   if (gradientCheckpointing !== 'auto') return gradientCheckpointing
   const plan = planMemory({
     config: model.folder.config,
@@ -172,7 +174,7 @@ function settledCheckpointing(
     loadIn,
     optimizer: options.optimizer.type,
     compute: computeType(options),
-    referenceCopy: referenceMode === 'copy' || options.referenceSync.every !== undefined,
+    referenceCopy: live,
     ...largestPass(train, batchSize, microBatchTokens === 'auto' ? processorTokens : microBatchTokens),
   })
   const { on, says } = checkpointingFor(plan, deviceMemory(device)?.free ?? availableMemory())
@@ -190,6 +192,7 @@ function settledTokens(
   objective: Objective,
   model: ModelSource,
   { train }: PreparedData,
+  live: boolean,
   progress?: Progress,
 ): number {
   const { microBatchTokens, gradientCheckpointing, batchSize, device, seed } = options
@@ -201,7 +204,9 @@ function settledTokens(
   const critic = objective.needs.values ? new Critic(decoder, seed, options.optimizer) : null
   const trainer = { decoder, objective, optimizer, critic, compute, microBatchTokens: 0, gradientCheckpointing, seed }
   try {
-    const tokens = largestMicroBatch(trainer, train, batchSize, progress)
+    const copied = live && !decoder.adapter ? [...decoder.parameters.values()] : []
+    const beside = copied.reduce((bytes, { size }) => bytes + 4 * size, 0)
+    const tokens = largestMicroBatch(trainer, train, batchSize, beside, progress)
     progress?.log(`--micro-batch-tokens auto: ${tokens}`)
     return tokens
   } finally {

@@ -32,7 +32,9 @@ vi.mock('../../src/model/parameters.ts', async (original) => {
     ...real,
     initialParameters: (config: never, seed: number) => {
       const made = real.initialParameters(config, seed)
-      return new Map([...made].map(([name, tensor]) => [name, outsideScopes(() => tensor.on(device))]))
+      const there = new Map([...made].map(([name, tensor]) => [name, outsideScopes(() => tensor.on(device))]))
+      for (const [name, tensor] of made) if (there.get(name) !== tensor) tensor.dispose()
+      return there
     },
   }
 })

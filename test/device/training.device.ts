@@ -13,8 +13,8 @@ import { disposeTrainer, golden, goldenRows, relativeDifference, trainerOf } fro
 import { numberedRows, writeRows } from '../train/runs.ts'
 
 const device = process.env.PROSPECT_TEST_DEVICE ?? 'cuda:0'
-const isGpu = device.startsWith('cuda')
-if (!isGpu) console.log(`runs of train() are left out: ${device} is no device that --device names`)
+const isNamed = /^(cuda|cpu)/.test(device)
+if (!isNamed) console.log(`runs of train() are left out: ${device} is no device that --device names`)
 
 const { examples, mismatched } = goldenRows()
 const batch = {
@@ -53,7 +53,7 @@ test('steps leave no tensors and no memory behind', () => {
   }
 })
 
-describe.runIf(isGpu)('a run of train()', () => {
+describe.runIf(isNamed)('a run of train()', () => {
   let folder: string
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'prospect-device-'))
@@ -94,19 +94,38 @@ describe.runIf(isGpu)('a run of train()', () => {
     },
   )
 
-  test('interrupted and resumed with --deterministic, it writes the same bytes', async () => {
-    const more = { deterministic: true, checkpoint: { every: 5 } }
-    await metricsOf(options('whole', more))
+  /** A whole run, and one that is stopped after 8 of 20 steps and resumed. */
+  async function wholeAndResumed(name: string, given: Partial<TrainOptions>): Promise<[string, string]> {
+    const more = { ...given, checkpoint: { every: 5 } }
+    await metricsOf(options(`${name}-whole`, more))
     const stop = new AbortController()
-    const run = await train(options('stopped', more), { signal: stop.signal })
+    const run = await train(options(`${name}-stopped`, more), { signal: stop.signal })
     for await (const { step } of run) if (step === 8) stop.abort(new Error('enough'))
     await run.finished
-    const resumed = await train(options('stopped', more), { resume: join(folder, 'stopped') })
+    const stopped = join(folder, `${name}-stopped`)
+    const resumed = await train(options(`${name}-stopped`, more), { resume: stopped })
     await resumed.finished
+    return [join(folder, `${name}-whole`), stopped]
+  }
+
+  test('interrupted and resumed with --deterministic, it writes the same bytes', async () => {
+    const folders = await wholeAndResumed('exact', { deterministic: true })
     for (const file of ['metrics.jsonl', 'model/model.safetensors']) {
-      const [a, b] = ['whole', 'stopped'].map((name) => readFileSync(join(folder, name, file)))
+      const [a, b] = folders.map((path) => readFileSync(join(path, file)))
       expect(a!.equals(b!), file).toBe(true)
     }
+  })
+
+  test('interrupted and resumed without it, the losses agree to 1e-3', async () => {
+    const folders = await wholeAndResumed('free', {})
+    const [a, b] = folders.map((path) =>
+      readFileSync(join(path, 'metrics.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as StepMetrics).loss),
+    )
+    expect(b).toHaveLength(20)
+    for (const [i, loss] of a!.entries()) expect(Math.abs(b![i]! / loss - 1), `step ${i + 1}`).toBeLessThan(1e-3)
   })
 
   test('--micro-batch-tokens auto finds a number, and config.yaml has it', async () => {

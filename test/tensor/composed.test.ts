@@ -164,6 +164,17 @@ test('log-probabilities of tokens, in one chunk and in several, with a soft cap 
   )
 })
 
+test('log-probabilities of tokens that are nearly certain: what is left of their gradient in bfloat16', () => {
+  scope(() => {
+    const ids = [3, 0, 7, 3]
+    const targets = Tensor.from(Int32Array.from(ids), undefined, 'int64')
+    const identity = Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 1 : 0))
+    const states = Float32Array.from({ length: 8 * ids.length }, (_, i) => (i % 8 === ids[i >> 3] ? 8 : 0))
+    const inputs = [Tensor.from(states, [ids.length, 8]).to('bfloat16'), Tensor.from(identity, [8, 8]).to('bfloat16')]
+    compare((k, [hidden, head]) => [k.tokenLogps(hidden!, head!, targets, 3, 0)], inputs, 2e-2) // p = 0.9977
+  })
+})
+
 /** Segments as a stream has them: each after a random earlier one, or by itself. */
 const trees = fc
   .array(fc.record({ length: size(40), parent: fc.option(fc.nat(1000), { nil: null }) }), {
