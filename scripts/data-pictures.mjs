@@ -1,4 +1,4 @@
-// Makes docs/pictures/data-*.png: what `prospect data inspect` and `preview` show of the real files in ../shared/data and of a file in each vendor's format.
+// Makes docs/images/data-*.png: what `prospect data inspect` and `preview` show of the real files in ../shared/data and of a file in each vendor's format.
 //   node scripts/data-pictures.mjs --tokenizer <a model's folder, or only its tokenizer> [--only data-hh,data-gsm] [--chromium /usr/bin/chromium]
 import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -108,7 +108,7 @@ try {
     if (values.only && !values.only.split(',').includes(name)) continue
     writeFileSync(join(scratch, 'shown.html'), make())
     await tab.goto(`file://${join(scratch, 'shown.html')}`)
-    const path = here(`../docs/pictures/${name}.png`)
+    const path = here(`../docs/images/${name}.png`)
     await tab.screenshot({ path, fullPage: true })
     spawnSync('pngquant', ['--force', '--ext', '.png', '--nofs', '24', path]) // a quarter of the size, where it is installed
     console.log(`${path}: ${Math.round(statSync(path).size / 1000)} kB`)

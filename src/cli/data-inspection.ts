@@ -38,7 +38,7 @@ function records(count: number): string {
   return `${formatNumber(count)} ${count === 1 ? 'record' : 'records'}`
 }
 
-/** Records that gave no rows, or fewer than they could, and why. */
+/** Records that were passed over, that gave no rows, or fewer than they could, and why. */
 export function leftOutLines(files: readonly FileFacts[]): string[] {
   const sums = (of: (facts: FileFacts) => Record<string, number>) => {
     const all = new Map<string, number>()
@@ -47,6 +47,7 @@ export function leftOutLines(files: readonly FileFacts[]): string[] {
     return [...all]
   }
   return [
+    ...sums(({ passedOver }) => passedOver).map(([option, count]) => `${records(count)} passed over by ${option}`),
     ...sums(({ leftOut }) => leftOut).map(([reason, count]) => `${records(count)} left out: ${reason}`),
     ...sums(({ partlyLeftOut }) => partlyLeftOut).map(([reason, count]) => `${records(count)} used in part: ${reason}`),
   ]

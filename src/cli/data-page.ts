@@ -68,7 +68,10 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 function leftOut(files: Inspection['files']): string {
-  const lines = files.flatMap(({ file, leftOut, partlyLeftOut, skippedBecause }) => [
+  const lines = files.flatMap(({ file, passedOver, leftOut, partlyLeftOut, skippedBecause }) => [
+    ...Object.entries(passedOver).map(
+      ([option, count]) => `${file}: ${formatNumber(count)} records passed over by ${option}`,
+    ),
     ...Object.entries(leftOut).map(([reason, count]) => `${file}: ${formatNumber(count)} records left out: ${reason}`),
     ...Object.entries(partlyLeftOut).map(
       ([reason, count]) => `${file}: ${formatNumber(count)} records used in part: ${reason}`,

@@ -45,7 +45,7 @@ export interface Dataset {
   cached: boolean
 }
 
-const version = 2 // of the format, and of what is done to rows: counts up when either changes
+const version = 3 // of the format, and of what is done to rows: counts up when either changes
 
 /**
  * Tokenised rows of feedback, from a cache that is addressed by content: files, options and tokenizer. Where the cache lacks them they are

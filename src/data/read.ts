@@ -1,17 +1,18 @@
 import { statSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
-import { keyOf, LabelError, Labels, type Verdict } from './labels.ts'
-import { brief, DataError } from './origin.ts'
+import { emptyFacts, type FileFacts, FileReading } from './file-reading.ts'
+import { Labels, type Verdict } from './labels.ts'
 import { expanded, mapped, parsed } from './record-fields.ts'
 import { fieldsOf, shapeOf, shapes } from './shapes/index.ts'
 import { isJudgement, Judgements, judgementReason } from './shapes/judgements.ts'
-import type { Fields, Found, RankedUse, Shape, ShapeContext, ShapeReader } from './shapes/shape.ts'
+import type { RankedUse, ShapeContext } from './shapes/shape.ts'
 import { fileHash } from './source/bytes.ts'
 import { filesOf, type Places } from './source/files.ts'
 import { type RawRecord, type RecordOptions, RecordReader, rawRecords } from './source/records.ts'
 import { type ThresholdSpec, thresholdOf } from './threshold.ts'
-import type { FeedbackRow, Origin } from './types.ts'
+import type { FeedbackRow } from './types.ts'
 
+export type { FileFacts } from './file-reading.ts'
 export { DataError } from './origin.ts'
 
 export interface ReadOptions extends RecordOptions, Places {
@@ -33,31 +34,6 @@ export interface ReadOptions extends RecordOptions, Places {
   groupColumn?: string
 }
 
-/** What was read of one file. Every record is in `used`, in `leftOut`, or in `skipped`. */
-export interface FileFacts {
-  file: string
-  /** Of the file's bytes. */
-  sha256: string
-  records: number
-  /** Records that gave rows. */
-  used: number
-  rows: number
-  desirable: number
-  undesirable: number
-  /** Comparisons, each of which gave two rows. */
-  pairs: number
-  /** Records by their shape. */
-  shapes: Record<string, number>
-  /** Records that gave no rows for a reason that is no fault, and how many. */
-  leftOut: Record<string, number>
-  /** Records of which a part was left out. */
-  partlyLeftOut: Record<string, number>
-  skipped: number
-  /** The first few reasons. */
-  skippedBecause: string[]
-}
-
-const reasonsKept = 10
 const unusedReason = 'a judgement of no record that was read'
 
 /** Reads feedback of any kind into memory. Throws DataError for a row that cannot be used, and for a file without rows. */
@@ -159,6 +135,7 @@ export class FeedbackReader {
         if (rows.length > 0) yield rows
         await setImmediate()
       }
+      if (!judging) facts.passedOver = this.records.takePassedOver()
       const rest = reading.end()
       if (rest.length > 0) yield rest
       if (facts.rows === 0 && (!judging || this.#judging === this.files.length)) this.#refuseEmpty(facts)
@@ -222,165 +199,6 @@ function whyEmpty(facts: FileFacts, where: string | undefined): string {
   if (reason !== undefined)
     return `${facts.records === 1 ? 'the only record was' : `all ${facts.records} records were`} left out: ${reason}`
   return where === undefined ? 'the file is empty' : `no record satisfies --where ${JSON.stringify(where)}`
-}
-
-function emptyFacts(file: string, sha256: string): FileFacts {
-  const counts = { records: 0, used: 0, rows: 0, desirable: 0, undesirable: 0, pairs: 0 }
-  return { file, sha256, ...counts, shapes: {}, leftOut: {}, partlyLeftOut: {}, skipped: 0, skippedBecause: [] }
-}
-
-/** One file being read. */
-class FileReading {
-  readonly #facts: FileFacts
-  readonly #options: ReadOptions
-  readonly #context: ShapeContext
-  readonly #readers = new Map<Shape, ShapeReader>()
-  /** Set at the first label that is none: from there on only the values of labels are gathered. */
-  #unknownLabels: UnknownLabels | null = null
-  #lastPair = -1
-  #last: Origin | null = null
-
-  constructor(facts: FileFacts, options: ReadOptions, context: ShapeContext) {
-    this.#facts = facts
-    this.#options = options
-    this.#context = context
-  }
-
-  read(records: readonly RawRecord[]): FeedbackRow[] {
-    return records.flatMap((record) => this.#readOne(record))
-  }
-
-  #readOne(record: RawRecord): FeedbackRow[] {
-    const { origin } = record
-    this.#last = origin
-    try {
-      if ('problem' in record) throw new Error(record.problem)
-      const values = expanded(parsed(record.text), origin)
-      if (values.length === 1) return this.#one(values[0], origin)
-      return values.flatMap((value) => {
-        try {
-          return this.#one(value, origin)
-        } catch (error) {
-          return this.#fault(origin, error as Error)
-        }
-      })
-    } catch (error) {
-      return this.#fault(origin, error as Error)
-    }
-  }
-
-  #one(value: unknown, origin: Origin): FeedbackRow[] {
-    const fields = mapped(fieldsOf(value), this.#options.map)
-    const shape = this.#shapeFor(fields)
-    const found = this.#readerOf(shape).read(fields)
-    this.#facts.records++
-    this.#facts.shapes[shape.name] = (this.#facts.shapes[shape.name] ?? 0) + 1
-    return this.#rows(found, origin)
-  }
-
-  #rows({ rows, leftOut }: Found, origin: Origin): FeedbackRow[] {
-    const facts = this.#facts
-    if (rows.length > 0) facts.used++
-    if (leftOut !== undefined) {
-      const where = rows.length > 0 ? facts.partlyLeftOut : facts.leftOut
-      where[leftOut] = (where[leftOut] ?? 0) + 1
-    }
-    return rows.map((row) => this.#counted(row, origin))
-  }
-
-  #counted(row: Found['rows'][number], origin: Origin): FeedbackRow {
-    const facts = this.#facts
-    facts.rows++
-    facts[row.label ? 'desirable' : 'undesirable']++
-    if (row.pair !== undefined && row.pair !== this.#lastPair) {
-      this.#lastPair = row.pair
-      facts.pairs++
-    }
-    return { ...row, origin }
-  }
-
-  #shapeFor(fields: Fields): Shape {
-    const { shape } = this.#options
-    return shape === undefined ? shapeOf(fields) : shapes.find(({ name }) => name === shape)!
-  }
-
-  #readerOf(shape: Shape): ShapeReader {
-    const known = this.#readers.get(shape)
-    if (known) return known
-    const reader = shape.reader(this.#context)
-    this.#readers.set(shape, reader)
-    return reader
-  }
-
-  #fault(origin: Origin, error: Error): FeedbackRow[] {
-    if (error instanceof LabelError && error.fatal) throw new DataError(origin, error.message)
-    if (this.#options.onBadRow === 'error') {
-      if (!(error instanceof LabelError)) {
-        if (this.#unknownLabels) return []
-        throw new DataError(origin, error.message)
-      }
-      this.#unknownLabels ??= new UnknownLabels(origin, error)
-      this.#unknownLabels.add(error.value)
-      if (this.#unknownLabels.seen > 200_000) throw this.#unknownLabels.error()
-      return []
-    }
-    const facts = this.#facts
-    facts.records++
-    facts.skipped++
-    if (facts.skippedBecause.length < reasonsKept)
-      facts.skippedBecause.push(new DataError(origin, error.message).message)
-    return []
-  }
-
-  /** Rows that a shape held back. Throws where labels were found that say neither up nor down. */
-  end(): FeedbackRow[] {
-    if (this.#unknownLabels) throw this.#unknownLabels.error()
-    const held = [...this.#readers.values()].flatMap((reader) => reader.end?.() ?? [])
-    return held.flatMap((found) => found.rows.map((row) => this.#counted(row, this.#last!)))
-  }
-}
-
-/** The values of labels that say neither up nor down: all of a file's, so that the user can map them at once. */
-class UnknownLabels {
-  readonly #origin: Origin
-  readonly #first: LabelError
-  readonly #counts = new Map<string, number>()
-
-  constructor(origin: Origin, first: LabelError) {
-    this.#origin = origin
-    this.#first = first
-  }
-
-  seen = 0
-
-  add(value: unknown): void {
-    this.seen++
-    const text = keyOf(value) ?? brief(value)
-    if (this.#counts.size < 50 || this.#counts.has(text)) this.#counts.set(text, (this.#counts.get(text) ?? 0) + 1)
-  }
-
-  error(): DataError {
-    const { message, value } = this.#first
-    const missing = value === undefined || value === null || value === ''
-    if (missing && this.#counts.size === 1)
-      return new DataError(
-        this.#origin,
-        `${message}; name the column with --map label=<column>. Rows to imitate need none: train on them with --loss sft, look at them with --unlabeled`,
-      )
-    const values = [...this.#counts].sort((a, b) => b[1] - a[1])
-    const shown = values.slice(0, 20).map(([text, count]) => `${JSON.stringify(text)} (${count})`)
-    const numbers = values.every(([text]) => text !== '' && Number.isFinite(Number(text)))
-    const fix = numbers
-      ? 'for scores, say where thumbs up begins: --threshold <number>'
-      : `say which mean up, down or no opinion (skip), for example: --labels ${values
-          .slice(0, 3)
-          .map(([text], i) => `${text}=${['up', 'down', 'skip'][i]}`)
-          .join(',')}`
-    return new DataError(
-      this.#origin,
-      `${message}; found in this file: ${shown.join(', ')}${values.length > 20 ? ' ...' : ''}; ${fix}`,
-    )
-  }
 }
 
 /** All scores, for thresholds that are drawn from them. Records that cannot be read are named when they are read for good. */

@@ -85,6 +85,16 @@ export const winRateOptions = z.strictObject({
   maxTokens: sampling('--max-tokens <tokens>', 'Longest reply of a model', count().default(256)),
   temperature: sampling('--temperature <number>', 'Temperature of a model', z.number().positive().default(0.7)),
   topP: sampling('--top-p <share>', 'Nucleus that a model samples from', z.number().positive().max(1).default(0.95)),
+
+  loadIn: running(
+    '--load-in <bits>',
+    "Store models' weights in 4 bits (NF4) or 8: less memory, less exact",
+    z.enum(['4bit', '8bit']).optional(),
+    'as the models are stored',
+  ),
+  device: running(deviceDeclaration, deviceDescription, deviceSchema()),
+  precision: running('--precision <type>', precisionDescription, z.enum(['auto', 'float32', 'bf16']).default('auto')),
+  threads: running('--threads <count>', 'Processor threads', count().optional(), 'one a physical core'),
 })
 
 /** What callers of evaluateWinRate() give. */

@@ -126,13 +126,15 @@ async function repliesOf(
   if (options.prompts === undefined)
     throw new OptionError(`--prompts: required but not given: ${path} is a model, which needs prompts to answer`)
   const all = readReplies(options.prompts, 'baseline', '--prompts').slice(0, options.maxPrompts)
-  const { maxTokens, temperature, topP, seed } = options
-  const weights = await sourceHash(await openSource(model, { adapter }, hooks), defaultCache(), hooks.progress)
-  const name = repliesName([weights, all.map(asked), maxTokens, temperature, topP, seed])
+  const { maxTokens, temperature, topP, seed, loadIn, precision, device, threads } = options
+  const weights = await sourceHash(await openSource(model, { adapter }, hooks), defaultCache(), hooks)
+  const name = repliesName([weights, all.map(asked), maxTokens, temperature, topP, seed, loadIn, precision])
   const file = join(options.output, `${role}-${name}.jsonl`)
   const questions = join(options.output, 'prompts.jsonl')
   writeFileAtomic(questions, all.map((reply) => `${JSON.stringify(asked(reply))}\n`).join(''))
-  const resolved = generateOptions.parse({ model, adapter, prompts: questions, maxTokens, temperature, topP, seed })
+  const sampling = { maxTokens, temperature, topP, seed }
+  const running = { loadIn, precision, device, threads }
+  const resolved = generateOptions.parse({ model, adapter, prompts: questions, ...sampling, ...running })
   for await (const { completion } of generate(resolved, { ...hooks, skip: wholeLines('--output', file).length }))
     appendFileSync(file, `${JSON.stringify({ completion })}\n`)
   const completions = wholeLines('--output', file).map(

@@ -80,9 +80,9 @@ export function modelShapes(config: ModelConfig): ModelShapes {
 export async function sourceHash(
   { folder, adapter }: ModelSource,
   cache?: string,
-  progress?: HubHooks['progress'],
+  hooks: HubHooks = {},
 ): Promise<string> {
-  const base = await weightsHash(folder, cache, progress)
+  const base = await weightsHash(folder, cache, hooks)
   if (!adapter) return base
   return createHash('sha256')
     .update(base)

@@ -8,12 +8,22 @@ import { type OnBytes, showingBytes } from './progress.ts'
 
 type Weights = Pick<ModelFolder, 'path' | 'rawConfig' | 'weightFiles'>
 
+interface HashHooks {
+  progress?: Pick<Progress, 'start'> | undefined
+  signal?: AbortSignal | undefined
+}
+
 /**
  * SHA-256 over configuration and weights, in hexadecimal: equal where the model computes the same. Reading gigabytes takes a while, so the
- * answer is kept in `cache` for as long as the files stay as they are.
+ * answer is kept in `cache` for as long as the files stay as they are. Throws the signal's reason where it is aborted.
  */
-export async function weightsHash(model: Weights, cache?: string, progress?: Pick<Progress, 'start'>): Promise<string> {
-  const shownHash = () => showingBytes(progress, 'hash of the weights (MB)', (onBytes) => hashOf(model, onBytes))
+export async function weightsHash(
+  model: Weights,
+  cache?: string,
+  { progress, signal }: HashHooks = {},
+): Promise<string> {
+  const shownHash = () =>
+    showingBytes(progress, 'hash of the weights (MB)', (onBytes) => hashOf(model, onBytes, signal))
   if (cache === undefined) return shownHash()
   const { key, newest } = identityOf(model)
   const file = join(cache, 'weights', key)
@@ -28,12 +38,17 @@ export async function weightsHash(model: Weights, cache?: string, progress?: Pic
   return hash
 }
 
-async function hashOf({ path, rawConfig, weightFiles }: Weights, onBytes: OnBytes): Promise<string> {
+async function hashOf(
+  { path, rawConfig, weightFiles }: Weights,
+  onBytes: OnBytes,
+  signal?: AbortSignal,
+): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(rawConfig))
   const total = weightFiles.reduce((sum, name) => sum + statSync(join(path, name)).size, 0)
   let done = 0
   for (const name of weightFiles) {
     for await (const chunk of createReadStream(join(path, name), { highWaterMark: 1 << 22 })) {
+      signal?.throwIfAborted()
       hash.update(chunk as Buffer)
       done += (chunk as Buffer).length
       onBytes(done, total)

@@ -1,8 +1,9 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { readOptionsOf, withoutReading } from '../data/options.ts'
 import { Random } from '../data/random.ts'
 import { readFeedback } from '../data/read.ts'
+import { fileHash } from '../data/source/bytes.ts'
 import { defaultCache } from '../data/source/files.ts'
 import { heldOutRows } from '../data/split.ts'
 import type { FeedbackRow } from '../data/types.ts'
@@ -23,6 +24,11 @@ import type { Measured, Part, World } from './world.ts'
 
 type Given = ResolvedReproduceOptions & { model: string[]; data: string[] }
 
+interface Hashes {
+  weights: readonly string[]
+  program: string | undefined
+}
+
 /** The two sides of one seed's split. */
 interface Split {
   train: Judged[]
@@ -38,8 +44,8 @@ export class Files implements World {
   readonly #training: ResolvedTrainOptions
   readonly #given: Partial<TrainOptions>
   readonly #models: readonly string[]
-  /** Of the weights of each model: results of others under the same path are not theirs. */
-  readonly #hashes: readonly string[]
+  /** Of the weights of each model, and of a program that judges: results of others under the same path are not theirs. */
+  readonly #hashes: Hashes
   readonly #rows: readonly Judged[]
   readonly #cells: Cells
 
@@ -48,21 +54,22 @@ export class Files implements World {
     const models: string[] = []
     for (const model of options.model) models.push(await localModel(model, hooks))
     const hashes: string[] = []
-    for (const model of models)
-      hashes.push(await sourceHash(await openSource(model, {}, hooks), defaultCache(), hooks.progress))
-    const { training } = options
+    for (const model of models) hashes.push(await sourceHash(await openSource(model, {}, hooks), defaultCache(), hooks))
+    const { training, judge } = options
+    const program = judge !== undefined && existsSync(judge) ? await fileHash(judge) : undefined
     const config = training === undefined ? null : readConfig(training, trainOptions, '--training')
     const given = (config?.values ?? {}) as Partial<TrainOptions>
     const resolved = validate(trainOptions, { ...given, model: models[0], data: options.data }, config?.locate)
     const data = await localData(options.data, hooks)
     const { onBadRow, feedback } = resolved
     const { rows } = await readFeedback(data, { onBadRow, needLabels: true, ...readOptionsOf(feedback) })
-    return new Files(options, { models, hashes }, { given, resolved }, rows, hooks)
+    return new Files(options, models, { weights: hashes, program }, { given, resolved }, rows, hooks)
   }
 
   private constructor(
     options: Given,
-    { models, hashes }: { models: readonly string[]; hashes: readonly string[] },
+    models: readonly string[],
+    hashes: Hashes,
     { given, resolved }: { given: Partial<TrainOptions>; resolved: ResolvedTrainOptions },
     rows: readonly FeedbackRow[],
     hooks: Hooks,
@@ -112,11 +119,13 @@ export class Files implements World {
   /** What a result depends on beside the arm. */
   #measuring() {
     const { heldOut, judge, judgeModel, maxPrompts, maxTokens, quick } = this.#options
-    return judge === undefined ? { heldOut, quick } : { heldOut, judge, judgeModel, maxPrompts, maxTokens, quick }
+    if (judge === undefined) return { heldOut, quick }
+    const { program } = this.#hashes
+    return { heldOut, judge, judgeModel, maxPrompts, maxTokens, quick, ...(program !== undefined && { program }) }
   }
 
   #weightsOf(model: string): string {
-    return this.#hashes[this.#models.indexOf(model)]!
+    return this.#hashes.weights[this.#models.indexOf(model)]!
   }
 
   get #dataHash(): string {

@@ -287,7 +287,11 @@ function refuseControls(
 export function dataWarnings(
   { train, plan }: PreparedData,
   objective: Objective,
-  { reference, referenceSync }: Pick<ResolvedTrainOptions, 'reference' | 'referenceSync'>,
+  {
+    reference,
+    referenceMode,
+    referenceSync,
+  }: Pick<ResolvedTrainOptions, 'reference' | 'referenceMode' | 'referenceSync'>,
   { maxPositions }: Pick<ModelConfig, 'maxPositions'>,
 ): string[] {
   const warnings: string[] = []
@@ -302,6 +306,7 @@ export function dataWarnings(
   if (!objective.needs.reference) {
     const given = [
       ['--reference', reference],
+      ['--reference-mode', referenceMode === 'auto' ? undefined : referenceMode],
       ['--sync-reference-every', referenceSync.every],
     ] as const
     for (const [flag, value] of given)

@@ -71,7 +71,7 @@ export async function openSession(
   const compute = computeType(placed)
   adapterConfigOf(placed, model) // contradictions show before the work begins
   const tokenizer = loadTokenizer(tokenizerFolder(model), placed)
-  const modelHash = await sourceHash(model, placed.cache ?? defaultCache(), progress)
+  const modelHash = await sourceHash(model, placed.cache ?? defaultCache(), { progress, signal })
   const data = await prepareData(placed, asked, tokenizer, modelHash, { progress, signal })
   const loss = weighted(placed.loss, data.facts.train, progress)
   const objective = makeObjective(loss)
@@ -336,7 +336,7 @@ async function withReference(
       options,
       objective,
       named.folder,
-      await sourceHash(named, cache, hooks.progress),
+      await sourceHash(named, cache, hooks),
       load,
       data,
       hooks,

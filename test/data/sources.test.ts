@@ -162,6 +162,16 @@ describe('choosing records', () => {
     expect(share.length).toBeLessThan(650)
   })
 
+  test('what --where and --sample pass over is counted, file by file', async () => {
+    const files = ['a', 'b'].map((name) => write(`${name}.jsonl`, jsonl))
+    const { facts } = await read(files, { where: "prompt <> 'p1'", sample: 5, seed: 1 })
+    const of = (key: '--where' | '--sample') => facts.files.map(({ passedOver }) => passedOver[key] ?? 0)
+    expect(of('--where')).toEqual([1, 1])
+    const [a, b] = facts.files.map(({ records }) => records)
+    expect(a! + b!).toBe(5)
+    expect(of('--sample')).toEqual([rows.length - 1 - a!, rows.length - 1 - b!])
+  })
+
   test('--map names columns, nested ones too', async () => {
     const file = write('named.jsonl', `${JSON.stringify({ question: 'q', answer: 'a', meta: { thumb: '👎' } })}\n`)
     const map = { prompt: 'question', completion: 'answer', label: 'meta.thumb' }

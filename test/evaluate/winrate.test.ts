@@ -312,6 +312,8 @@ test('a model that was trained again answers again', async () => {
   writeTinyModel(join(folder, 'model'), 1)
   await evaluateWinRate(winRateOptions.parse(options))
   expect(replies()).toHaveLength(2)
+  await evaluateWinRate(winRateOptions.parse({ ...options, loadIn: '4bit' })) // and so does one that is stored in other ways
+  expect(replies()).toHaveLength(3)
 })
 
 test('reads the samples of HALOs, and pairs files that are in another order', async () => {

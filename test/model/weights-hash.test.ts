@@ -35,6 +35,12 @@ it('answers from the cache while the weights stay as they are', async () => {
   expect(changed).toBe(await weightsHash(model()))
 })
 
+it('ends where the signal says so', async () => {
+  writeFileSync(file(), 'weights')
+  const enough = new Error('enough')
+  await expect(weightsHash(model(), undefined, { signal: AbortSignal.abort(enough) })).rejects.toBe(enough)
+})
+
 it('remembers nothing of files that changed a moment ago', async () => {
   writeFileSync(file(), 'weights')
   const hash = await weightsHash(model(), folder)

@@ -74,6 +74,10 @@ test('with a judge, replies are compared with the thumbs-up ones; arms with the 
   const { trained } = await run('noise', given) // without wrong thumbs it is KTO and DPO as there
   expect(trained).not.toContain('KTO, 0 % wrong')
   expect(trained).toContain('KTO, 10 % wrong')
+
+  writeFileSync(judge, 'export default ({ completion }) => completion.length\n')
+  const { trained: again } = await run('noise', { ...given, only: ['KTO'] })
+  expect(again).toContain('KTO, 0 % wrong') // another program is another judge
 })
 
 test('only some methods: their arms and the differences between them; one that no experiment has is refused', async () => {

@@ -6,7 +6,7 @@ import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
 import type { Example } from '../../src/data/types.ts'
 import { makeObjective } from '../../src/loss/index.ts'
 import { type TrainOptions, trainOptions } from '../../src/train/options.ts'
-import { prepareData } from '../../src/train/prepare.ts'
+import { dataWarnings, prepareData } from '../../src/train/prepare.ts'
 import { writeByteTokenizer } from '../tiny-model.ts'
 
 let folder: string
@@ -41,6 +41,16 @@ const rowOf = ({ origin }: Example) => rows[origin.line - 1]!
 const valuesOf = (examples: readonly Example[], key: keyof (typeof rows)[0]) =>
   new Set(examples.map((e) => rowOf(e)[key]))
 const textOf = ({ prompt, completion }: Example) => tokenizer.decode([...prompt, ...completion])
+
+test('options of a reference are named where the objective has none', async () => {
+  const warnings = async (type: 'sft' | 'kto') => {
+    const data = await prepared({ loss: { type } })
+    const given = { referenceMode: 'copy', referenceSync: { mixing: 0.6 }, reference: undefined } as const
+    return dataWarnings(data, makeObjective({ type }), given, { maxPositions: 2048 })
+  }
+  expect(await warnings('sft')).toEqual(['--reference-mode copy: sft uses no reference model'])
+  expect(await warnings('kto')).toEqual([])
+})
 
 test('by default whole prompts are held out, thumbs up and down in their shares', async () => {
   const { train, heldOut } = await prepared({ evaluation: { split: 0.4 } })

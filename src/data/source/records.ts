@@ -36,13 +36,12 @@ export function rawRecords(file: string, counter?: Counter): AsyncGenerator<RawR
   return readers[kindOf(file)](file, counter)
 }
 
-/** Chooses among the records of several files; counts what it passes over. */
+/** Chooses among the records of several files, and counts what it passes over. */
 export class RecordReader {
   readonly #options: RecordOptions
   readonly #files: readonly string[]
-  /** Records passed over by `where` and `sample`, of those before `limit` was reached. */
-  readonly passedOver = { where: 0, sample: 0 }
   readonly counter: Counter = { bytes: 0 }
+  #passedOver: Record<string, number> = {}
   #position = 0
   #taken = 0
   #wanted: Set<number> | null = null
@@ -86,19 +85,26 @@ export class RecordReader {
 
   #choose(kept: Kept | null, here: number): boolean {
     const { sample, limit, seed = 0 } = this.#options
-    if (kept && !kept.has(here)) return this.#pass('where')
+    if (kept && !kept.has(here)) return this.#pass('--where')
     const position = this.#position++
-    if (this.#wanted && !this.#wanted.has(position)) return this.#pass('sample')
+    if (this.#wanted && !this.#wanted.has(position)) return this.#pass('--sample')
     if (sample !== undefined && sample < 1 && new Random('sample', seed, position).share() >= sample)
-      return this.#pass('sample')
+      return this.#pass('--sample')
     if (limit !== undefined && this.#taken >= limit) return false
     this.#taken++
     return true
   }
 
-  #pass(why: keyof RecordReader['passedOver']): false {
-    this.passedOver[why]++
+  #pass(option: string): false {
+    this.#passedOver[option] = (this.#passedOver[option] ?? 0) + 1
     return false
+  }
+
+  /** Records passed over since the last call, by the option that did it; of those before `limit` was reached. */
+  takePassedOver(): Record<string, number> {
+    const taken = this.#passedOver
+    this.#passedOver = {}
+    return taken
   }
 
   async #kept(file: string): Promise<Kept | null> {
