@@ -104,6 +104,7 @@ void adamw8bit(at::TensorList parameters, at::TensorList gradients, at::TensorLi
       const auto part = [&](const at::Tensor& of) { return of.narrow(0, first, some); };
       const auto m = withSign.load(part(firstCodes[i]), part(firstScales[i])), v = withoutSign.load(part(secondCodes[i]), part(secondScales[i]));
       const auto elements = [&](const at::Tensor& moment) { return moment.view(-1).narrow(0, 0, size); };
+      for (const auto& moment : {m, v}) moment.view(-1).narrow(0, size, moment.numel() - size).zero_();  // what fills the last block counts for no scale
       update(parameter.narrow(0, start, size), gradient.narrow(0, start, size), elements(m), elements(v), step, learningRate, beta1, beta2, epsilon,
              weightDecay, gradientScale);
       withSign.store(m, part(firstCodes[i]), part(firstScales[i]));
