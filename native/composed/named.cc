@@ -14,7 +14,7 @@ bool NamedOperator::runsOn(const at::Tensor& tensor) const {
 
 bool NamedOperator::takes(const char* argument) const { return handle_.has_value() && handle_->schema().argumentIndexWithName(argument).has_value(); }
 
-torch::jit::Stack NamedOperator::operator()(Arguments given) const {
+torch::jit::Stack NamedOperator::operator()(const Arguments& given) const {
   TORCH_CHECK(handle_.has_value(), "this libtorch has no operator ", name_);
   const auto& schema = handle_->schema();
   for (const auto& [name, value] : given)

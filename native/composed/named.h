@@ -4,22 +4,22 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/stack.h>
 
-#include <initializer_list>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace prospect {
 
 class NamedOperator {
  public:
-  using Arguments = std::initializer_list<std::pair<const char*, c10::IValue>>;
+  using Arguments = std::vector<std::pair<const char*, c10::IValue>>;
 
   explicit NamedOperator(const char* name, const char* overload = "");
   /// Whether this libtorch has it for the tensor's device.
   bool runsOn(const at::Tensor& tensor) const;
   bool takes(const char* argument) const;
   /// Arguments that are left out take the schema's default, or none. Throws where the schema has no argument of a given name, but for a none.
-  torch::jit::Stack operator()(Arguments arguments) const;
+  torch::jit::Stack operator()(const Arguments& arguments) const;
 
  private:
   std::string name_;

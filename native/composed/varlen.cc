@@ -32,49 +32,46 @@ const NamedOperator& efficientBackward() {
   return instance;
 }
 
+/// `arguments`, and after them `others`.
+NamedOperator::Arguments joined(NamedOperator::Arguments arguments, const NamedOperator::Arguments& others) {
+  arguments.insert(arguments.end(), others.begin(), others.end());
+  return arguments;
+}
+
 // Flash
 
-c10::IValue windowLeft(const Form& form) { return form.window > 0 ? c10::IValue(form.window - 1) : c10::IValue(); }
-c10::IValue windowRight(const Form& form) { return form.window > 0 ? c10::IValue(int64_t{0}) : c10::IValue(); }
+/// What forward and backward are both called with.
+NamedOperator::Arguments flashArguments(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Sequences& sequences,
+                                        const Form& form) {
+  const bool windowed = form.window > 0;
+  return {{"query", queries},
+          {"key", keys},
+          {"value", values},
+          {"cum_seq_q", sequences.queryOffsets},
+          {"cum_seq_k", sequences.keyOffsets},
+          {"max_q", sequences.mostQueries},
+          {"max_k", sequences.mostKeys},
+          {"dropout_p", 0.0},
+          {"is_causal", true},  // the last query sees the last key, in each sequence
+          {"scale", form.scale},
+          {"window_size_left", windowed ? c10::IValue(form.window - 1) : c10::IValue()},
+          {"window_size_right", windowed ? c10::IValue(int64_t{0}) : c10::IValue()}};
+}
 
 Attended attendFlash(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Sequences& sequences, const Form& form) {
-  // Causal: the last query sees the last key, in each sequence.
-  const auto results = flash()({{"query", queries},
-                                {"key", keys},
-                                {"value", values},
-                                {"cum_seq_q", sequences.queryOffsets},
-                                {"cum_seq_k", sequences.keyOffsets},
-                                {"max_q", sequences.mostQueries},
-                                {"max_k", sequences.mostKeys},
-                                {"dropout_p", 0.0},
-                                {"is_causal", true},
-                                {"return_debug_mask", false},
-                                {"scale", form.scale},
-                                {"window_size_left", windowLeft(form)},
-                                {"window_size_right", windowRight(form)}});
+  const auto results = flash()(joined(flashArguments(queries, keys, values, sequences, form), {{"return_debug_mask", false}}));
   return {results[0].toTensor(), results[1].toTensor(), results[2].toTensor(), results[3].toTensor(), sequences.mostQueries, sequences.mostKeys};
 }
 
 Gradients flashGradients(const at::Tensor& upstream, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Attended& attended,
                          const Sequences& sequences, const Form& form) {
   const bool newer = flashBackward().takes("rng_state");  // libtorch called its random state otherwise before
-  const auto results = flashBackward()({{"grad_out", upstream},
-                                        {"query", queries},
-                                        {"key", keys},
-                                        {"value", values},
-                                        {"out", attended.output},
-                                        {"logsumexp", attended.logSums},
-                                        {"cum_seq_q", sequences.queryOffsets},
-                                        {"cum_seq_k", sequences.keyOffsets},
-                                        {"max_q", sequences.mostQueries},
-                                        {"max_k", sequences.mostKeys},
-                                        {"dropout_p", 0.0},
-                                        {"is_causal", true},
-                                        {newer ? "rng_state" : "philox_seed", attended.first},
-                                        {newer ? "unused" : "philox_offset", attended.second},
-                                        {"scale", form.scale},
-                                        {"window_size_left", windowLeft(form)},
-                                        {"window_size_right", windowRight(form)}});
+  const auto results = flashBackward()(joined(flashArguments(queries, keys, values, sequences, form),
+                                              {{"grad_out", upstream},
+                                               {"out", attended.output},
+                                               {"logsumexp", attended.logSums},
+                                               {newer ? "rng_state" : "philox_seed", attended.first},
+                                               {newer ? "unused" : "philox_offset", attended.second}}));
   return {results[0].toTensor(), results[1].toTensor(), results[2].toTensor()};
 }
 
@@ -91,41 +88,37 @@ at::Tensor summedOverHeads(const at::Tensor& gradient, const at::Tensor& x) {
   return heads == x.size(1) ? gradient.squeeze(0) : gradient.reshape({x.size(0), x.size(1), heads / x.size(1), x.size(2)}).sum(2);
 }
 
-Attended attendEfficient(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Sequences& sequences, const Form& form) {
+/// What forward and backward are both called with; `mostQueries` and `mostKeys` as each wants them.
+NamedOperator::Arguments efficientArguments(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Sequences& sequences,
+                                            const Form& form, int64_t mostQueries, int64_t mostKeys) {
   const auto heads = queries.size(1);
-  const auto results = efficient()({{"query", queries.unsqueeze(0)},
-                                    {"key", forEachHead(keys, heads)},
-                                    {"value", forEachHead(values, heads)},
-                                    {"cu_seqlens_q", sequences.queryOffsets},
-                                    {"cu_seqlens_k", sequences.keyOffsets},
-                                    {"max_seqlen_q", sequences.mostQueries},
-                                    {"max_seqlen_k", sequences.mostKeys},
-                                    {"dropout_p", 0.0},
-                                    {"custom_mask_type", kLastKeyToLastQuery},
-                                    {"compute_log_sumexp", true},
-                                    {"scale", form.scale}});
+  return {{"query", queries.unsqueeze(0)},
+          {"key", forEachHead(keys, heads)},
+          {"value", forEachHead(values, heads)},
+          {"cu_seqlens_q", sequences.queryOffsets},
+          {"cu_seqlens_k", sequences.keyOffsets},
+          {"max_seqlen_q", mostQueries},
+          {"max_seqlen_k", mostKeys},
+          {"dropout_p", 0.0},
+          {"custom_mask_type", kLastKeyToLastQuery},
+          {"scale", form.scale}};
+}
+
+Attended attendEfficient(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values, const Sequences& sequences, const Form& form) {
+  const auto shared = efficientArguments(queries, keys, values, sequences, form, sequences.mostQueries, sequences.mostKeys);
+  const auto results = efficient()(joined(shared, {{"compute_log_sumexp", true}}));
   return {results[0].toTensor().squeeze(0), results[1].toTensor(), results[2].toTensor(), results[3].toTensor(), results[4].toInt(), results[5].toInt()};
 }
 
 Gradients efficientGradients(const at::Tensor& upstream, const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values,
                              const Attended& attended, const Sequences& sequences, const Form& form) {
-  const auto heads = queries.size(1);
-  const auto results = efficientBackward()({{"grad_out_", upstream.unsqueeze(0)},
-                                            {"query", queries.unsqueeze(0)},
-                                            {"key", forEachHead(keys, heads)},
-                                            {"value", forEachHead(values, heads)},
-                                            {"out", attended.output.unsqueeze(0)},
-                                            {"cu_seqlens_q", sequences.queryOffsets},
-                                            {"cu_seqlens_k", sequences.keyOffsets},
-                                            {"max_seqlen_q", attended.mostQueries},
-                                            {"max_seqlen_k", attended.mostKeys},
-                                            {"logsumexp", attended.logSums},
-                                            {"dropout_p", 0.0},
-                                            {"philox_seed", attended.first},
-                                            {"philox_offset", attended.second},
-                                            {"custom_mask_type", kLastKeyToLastQuery},
-                                            {"bias_requires_grad", false},
-                                            {"scale", form.scale}});
+  const auto shared = efficientArguments(queries, keys, values, sequences, form, attended.mostQueries, attended.mostKeys);
+  const auto results = efficientBackward()(joined(shared, {{"grad_out_", upstream.unsqueeze(0)},
+                                                           {"out", attended.output.unsqueeze(0)},
+                                                           {"logsumexp", attended.logSums},
+                                                           {"philox_seed", attended.first},
+                                                           {"philox_offset", attended.second},
+                                                           {"bias_requires_grad", false}}));
   return {results[0].toTensor().squeeze(0), summedOverHeads(results[1].toTensor(), keys), summedOverHeads(results[2].toTensor(), values)};
 }
 
