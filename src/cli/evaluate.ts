@@ -147,7 +147,11 @@ export function rewardText(report: RewardReport, output: string): string {
     ...(area
       ? [['area under the ROC curve', area.area.toFixed(3), `${area.low.toFixed(3)} to ${area.high.toFixed(3)}`]]
       : []),
-    ['calibration error', calibration.expectedError.toFixed(3), ''],
+    [
+      'calibration error',
+      calibration.expectedError.toFixed(3),
+      `${calibration.errorOfCalibrated.toFixed(3)} were it calibrated`,
+    ],
     ...(kl
       ? [
           [
@@ -171,6 +175,6 @@ export function rewardText(report: RewardReport, output: string): string {
     '',
     alignedTable(table, ['left', 'right', 'left']),
     '',
-    `rows to look at, in ${output}: ${lists.mislabelled.length} probably mislabelled, ${lists.saturated} saturated, ${lists.worsened.length} worsened`,
+    `rows to look at, in ${output}: ${lists.mislabelledInAll} beyond the middle of the other label, ${lists.saturated} saturated, ${lists.worsenedInAll} worsened`,
   ].join('\n')
 }

@@ -18,9 +18,14 @@ export function areaWithInterval(rewards: ArrayLike<number>, labels: readonly bo
   return areaInterval(area, desirable, labels.length - desirable)
 }
 
-/** The same where only the area and the sizes of the classes are known. */
-export function areaInterval(area: number, desirable: number, undesirable: number): AreaUnderCurve {
-  const rejected = (candidate: number) => Math.abs(candidate - area) > z * deviation(candidate, desirable, undesirable)
+/**
+ * The same where only the area and the sizes of the classes are known. `share`: how many of them are independent, of 1, where several rows answer one
+ * prompt: as many as there are prompts makes the interval wide enough.
+ */
+export function areaInterval(area: number, desirable: number, undesirable: number, share = 1): AreaUnderCurve {
+  const effective = Math.min(1, share)
+  const rejected = (candidate: number) =>
+    Math.abs(candidate - area) > z * deviation(candidate, effective * desirable, effective * undesirable)
   return {
     area,
     desirable,

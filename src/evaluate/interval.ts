@@ -23,6 +23,17 @@ export function wilson(successes: number, total: number): Proportion {
   return { successes, total, share, low: Math.max(0, centre - half), high: Math.min(1, centre + half) }
 }
 
+/**
+ * The share that points from 0 to 1 come to. Rows of one prompt are not independent: Wilson's interval counts as many as there are `prompts`, which makes it
+ * wide enough.
+ */
+export function shareOverPrompts(points: readonly number[], prompts: number): Proportion {
+  const successes = points.reduce((sum, point) => sum + point, 0)
+  const share = points.length === 0 ? 0 : successes / points.length
+  const { low, high } = wilson(share * prompts, prompts)
+  return { successes, total: points.length, share, low, high }
+}
+
 /** Mean with a 95 % interval by Student's t (of `values` seen as a sample of independent ones); the interval is open where there is one value. */
 export function meanInterval(values: readonly number[]): Interval & { mean: number } {
   const count = values.length

@@ -2,12 +2,12 @@ import { type BootstrapOptions, bootstrap } from './bootstrap.ts'
 import type { Interval } from './interval.ts'
 import type { Comparison } from './win-rate.ts'
 
-/** Below this a fitted curve says nothing. */
+/** Prompts below which a fitted curve says nothing. */
 const fewest = 20
 
 /**
  * Win rate at equal lengths, after Dubois et al. (arXiv 2404.04475): logistic regression of the points on tanh(length difference / its standard
- * deviation), read off at a difference of 0. The percentile bootstrap gives the interval. null where there are fewer than 20 comparisons, or all
+ * deviation), read off at a difference of 0. The percentile bootstrap gives the interval. null where there are comparisons on fewer than 20 prompts, or all
  * differences are equal.
  */
 export function lengthControlledRate(
@@ -16,7 +16,8 @@ export function lengthControlledRate(
 ): (Interval & { value: number }) | null {
   const differences = comparisons.map(({ candidateLength, baselineLength }) => candidateLength - baselineLength)
   const deviation = standardDeviation(differences)
-  if (comparisons.length < fewest || deviation === 0) return null
+  const prompts = clusters ? new Set(clusters).size : comparisons.length
+  if (prompts < fewest || deviation === 0) return null
   const x = differences.map((difference) => Math.tanh(difference / deviation))
   const y = comparisons.map(({ points }) => points)
   const rate = (indices: readonly number[]) => sigmoid(logisticFit(x, y, indices).intercept)

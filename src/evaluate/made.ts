@@ -5,7 +5,7 @@ import { type Judgement, pointsOf } from './judgement.ts'
 import { signTest } from './sign-test.ts'
 import { type Verdict, verdictOf } from './win-rate.ts'
 
-/** What judgements that were made before say about one candidate. */
+/** What judgements that were made before say about one candidate. A prompt counts once, by the mean of its replies' points. */
 export interface MadeResult {
   name: string
   judge: string
@@ -26,13 +26,13 @@ export interface MadeResult {
 type Counts = Pick<MadeResult, 'name' | 'judge' | 'wins' | 'ties' | 'losses' | 'undecided'>
 
 /**
- * Reads JSONL of judgements: those of `prospect evaluate winrate` (judgements.jsonl), counted by judge and two replies, in whichever order they were shown, or the results that HALOs' compare.py appends to, a line a
+ * Reads JSONL of judgements: those of `prospect evaluate winrate` (judgements.jsonl), counted by judge and prompt, or the results that HALOs' compare.py appends to, a line a
  * model: `{"total", "exp_name", "judge", "candidate": {"name", "wins"}, "baseline": {"name", "wins"}}`.
  */
 export function judgementsMade(file: string): MadeResult[] {
   const lines = readTextFile('--judgements', file).split('\n')
   const counted: Counts[] = []
-  const own = new Map<string, Map<string, Judgement['winner'][]>>()
+  const own = new Map<string, Looks>()
   for (const [i, line] of lines.entries()) {
     if (line.trim() === '') continue
     const row = parsed(line, { file, line: i + 1 })
@@ -44,7 +44,7 @@ export function judgementsMade(file: string): MadeResult[] {
         `neither a judgement (key, judge, winner) nor a result of HALOs (total, candidate.wins, baseline.wins); it has ${Object.keys(row).join(', ')}`,
       )
   }
-  const all = [...counted, ...[...own].map(([judge, looks]) => ofLooks(judge, [...looks.values()]))]
+  const all = [...counted, ...[...own].map(([judge, looks]) => ofLooks(judge, looks))]
   if (all.length === 0) throw new Error(`${file}: no judgements; the file is empty`)
   return all.map(resultOf)
 }
@@ -86,23 +86,28 @@ function ofHalos({ total, exp_name: name, judge, candidate, baseline }: HalosRes
   }
 }
 
-/** Looks at the same two replies are kept together: they are no independent evidence. */
-function keep(
-  { judge, prompt, candidate, baseline, winner }: Judgement,
-  own: Map<string, Map<string, Judgement['winner'][]>>,
-) {
-  const looks = own.get(judge) ?? new Map<string, Judgement['winner'][]>()
-  const compared = JSON.stringify([prompt, candidate, baseline])
-  looks.set(compared, [...(looks.get(compared) ?? []), winner])
-  own.set(judge, looks)
+/** By prompt, and there by the two replies: looks at the same two, or at others to the same prompt, are no independent evidence. */
+type Looks = Map<string, Map<string, Judgement['winner'][]>>
+
+function keep({ judge, prompt, candidate, baseline, winner }: Judgement, own: Map<string, Looks>): void {
+  const looks = entry(own, judge, (): Looks => new Map())
+  const matchups = entry(looks, JSON.stringify(prompt), () => new Map<string, Judgement['winner'][]>())
+  entry(matchups, JSON.stringify([candidate, baseline]), () => []).push(winner)
+}
+
+function entry<V>(map: Map<string, V>, key: string, made: () => V): V {
+  const found = map.get(key) ?? made()
+  map.set(key, found)
+  return found
 }
 
 /** A verdict that turns with the order is a tie, as in `prospect evaluate winrate`. */
-function ofLooks(judge: string, compared: readonly (readonly Judgement['winner'][])[]): Counts {
+function ofLooks(judge: string, looks: Looks): Counts {
   const counts = { name: 'candidate', judge, wins: 0, ties: 0, losses: 0, undecided: 0 }
-  for (const winners of compared) {
-    const points = pointsOf(winners)
-    counts[points === null ? 'undecided' : points > 0.5 ? 'wins' : points < 0.5 ? 'losses' : 'ties']++
+  for (const matchups of looks.values()) {
+    const points = [...matchups.values()].map(pointsOf).filter((points) => points !== null)
+    const mean = points.reduce((sum, point) => sum + point, 0) / points.length
+    counts[points.length === 0 ? 'undecided' : mean > 0.5 ? 'wins' : mean < 0.5 ? 'losses' : 'ties']++
   }
   return counts
 }

@@ -1,7 +1,8 @@
 import type { Origin } from '../data/types.ts'
+import { areaUnderCurve, mean, saturatedBelow } from '../train/rewards.ts'
 import { type Calibration, calibration } from './calibration.ts'
-import { type AreaUnderCurve, areaWithInterval } from './curve.ts'
-import { type Interval, meanInterval, type Proportion, wilson } from './interval.ts'
+import { type AreaUnderCurve, areaInterval } from './curve.ts'
+import { type Interval, meanInterval, type Proportion, shareOverPrompts } from './interval.ts'
 
 /** A judged row under both models. */
 export interface ScoredRow {
@@ -34,27 +35,34 @@ export interface RewardReport {
   beta: number
   /** z0 over mismatched pairs of these rows, in nats. */
   referencePoint: number
-  /** Rows whose reward lies on their label's side of beta z0. */
+  /** Rows whose reward lies on their label's side of beta z0; ties count half. Intervals count as many rows as there are prompts. */
   accuracy: Proportion
   /** null where all rows have one label. */
   area: AreaUnderCurve | null
   calibration: Calibration
   /** Mean of log pi - log pi_ref over replies of the model itself; null where none were made. */
   kl: (Interval & { mean: number; replies: number }) | null
-  /** How far the log-probability of rows moved from the reference's, in nats. */
+  /** How far the log-probability of rows moved from the reference's, in nats: mean over prompts of their rows' means. */
   drift: (Interval & { label: 'thumbs-up' | 'thumbs-down'; rows: number; mean: number })[]
   lists: {
-    /** Rows on the far side of the middle of the other label, the furthest first: the thumb may be wrong. */
+    /**
+     * Rows beyond the middle of the other label, the furthest first: the thumb may be wrong. Empty where the reward is not seen to tell the labels apart.
+     * The first of so many.
+     */
     mislabelled: ListedRow[]
-    /** Rows that hardly teach any more: sigmoid' of their reward is below a twentieth of its highest (Proposition 4.1 of arXiv 2402.01306). */
+    mislabelledInAll: number
+    /** Rows that hardly teach any more: sigmoid' of their reward is below a hundredth of its highest (Proposition 4.1 of arXiv 2402.01306), as in training. */
     saturated: number
-    /** Thumbs-up rows that became less likely and thumbs-down rows that became likelier, the furthest first. */
+    /** Thumbs-up rows that became less likely and thumbs-down rows that became likelier, the furthest first; the first of so many. */
     worsened: ListedRow[]
+    worsenedInAll: number
   }
 }
 
 export interface RewardInputs {
   rows: readonly ScoredRow[]
+  /** Which prompt each row answers: rows of one prompt are not independent. Each row has its own where it is left out. */
+  prompts?: readonly number[]
   beta: number
   /** z0, in nats. */
   referencePoint: number
@@ -68,6 +76,7 @@ export interface RewardInputs {
 /** All that `prospect evaluate rewards` says, from log-probabilities. */
 export function rewardReport({
   rows,
+  prompts = rows.map((_, row) => row),
   beta,
   referencePoint,
   ownLogRatios,
@@ -76,26 +85,31 @@ export function rewardReport({
 }: RewardInputs): RewardReport {
   const scored = rows.map((row) => scoredRow(row, beta, referencePoint))
   const labels = rows.map(({ desirable }) => desirable)
-  const right = scored.filter(({ probability, desirable }) => probability > 0.5 === desirable).length
+  const right = scored.map(({ probability: p, desirable }) => (p === 0.5 ? 0.5 : Number(p > 0.5 === desirable)))
   const rewards = scored.map(({ reward }) => reward)
+  const area = areaOver(rewards, labels, new Set(prompts).size)
+  const suspects = area && area.low > 0.5 ? mislabelled(scored) : []
+  const worse = worsened(scored)
   return {
     rows: rows.length,
     desirable: labels.filter(Boolean).length,
     cut,
     beta,
     referencePoint,
-    accuracy: wilson(right, rows.length),
-    area: areaWithInterval(rewards, labels),
+    accuracy: shareOverPrompts(right, new Set(prompts).size),
+    area,
     calibration: calibration(
       scored.map(({ probability }) => probability),
       labels,
     ),
     kl: ownLogRatios.length === 0 ? null : { ...meanInterval(ownLogRatios), replies: ownLogRatios.length },
-    drift: drift(rows),
+    drift: drift(rows, prompts),
     lists: {
-      mislabelled: mislabelled(scored).slice(0, listed),
-      saturated: scored.filter(({ probability }) => probability * (1 - probability) < 0.25 / 20).length,
-      worsened: worsened(scored).slice(0, listed),
+      mislabelled: suspects.slice(0, listed),
+      mislabelledInAll: suspects.length,
+      saturated: scored.filter(({ probability }) => probability * (1 - probability) < 0.25 * saturatedBelow).length,
+      worsened: worse.slice(0, listed),
+      worsenedInAll: worse.length,
     },
   }
 }
@@ -105,11 +119,26 @@ export function scoredRow(row: ScoredRow, beta: number, referencePoint: number):
   return { ...row, reward: beta * ratio, probability: 1 / (1 + Math.exp(-beta * (ratio - referencePoint))) }
 }
 
-function drift(rows: readonly ScoredRow[]): RewardReport['drift'] {
+/** The area with an interval that counts as many rows as there are prompts. */
+function areaOver(rewards: readonly number[], labels: readonly boolean[], prompts: number): AreaUnderCurve | null {
+  const area = areaUnderCurve(rewards, labels)
+  if (area === null) return null
+  const desirable = labels.filter(Boolean).length
+  const undesirable = labels.length - desirable
+  return areaInterval(area, desirable, undesirable, prompts / labels.length)
+}
+
+function drift(rows: readonly ScoredRow[], prompts: readonly number[]): RewardReport['drift'] {
   return ([true, false] as const).flatMap((label) => {
-    const moved = rows.filter(({ desirable }) => desirable === label).map(({ policy, reference }) => policy - reference)
+    const byPrompt = new Map<number, number[]>()
+    for (const [i, { desirable, policy, reference }] of rows.entries()) {
+      if (desirable !== label) continue
+      byPrompt.set(prompts[i]!, [...(byPrompt.get(prompts[i]!) ?? []), policy - reference])
+    }
+    const moved = [...byPrompt.values()].map((own) => mean(own)!)
     const name = label ? ('thumbs-up' as const) : ('thumbs-down' as const)
-    return moved.length === 0 ? [] : [{ label: name, rows: moved.length, ...meanInterval(moved) }]
+    const count = rows.filter(({ desirable }) => desirable === label).length
+    return moved.length === 0 ? [] : [{ label: name, rows: count, ...meanInterval(moved) }]
   })
 }
 

@@ -9,6 +9,8 @@ import { loadTokenizer, type Tokenizer } from '../data/tokenizer.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import { localData, localModel } from '../hub/inputs.ts'
 import { sample } from '../infer/sample.ts'
+import { type LossOptions, makeObjective } from '../loss/index.ts'
+import { implicitRewards } from '../loss/objective.ts'
 import { estimateReferencePoint } from '../loss/reference-point.ts'
 import { isAdapterFolder } from '../model/adapters/folder.ts'
 import type { Decoder, Weights } from '../model/decoder.ts'
@@ -19,10 +21,12 @@ import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import { computeTypeOn, resolveDevice } from '../tensor/device.ts'
 import { setThreads } from '../tensor/engine.ts'
-import type { Device, Dtype } from '../tensor/tensor.ts'
+import { noGrad, scope } from '../tensor/scope.ts'
+import { type Device, type Dtype, Tensor } from '../tensor/tensor.ts'
 import { mismatchedSequences, pairsOf } from '../train/batches.ts'
 import type { ResolvedTrainOptions } from '../train/options.ts'
 import { sequenceLogps, withComputeWeights } from '../train/passes.ts'
+import { lossRows } from '../train/rows.ts'
 import type { Progress } from '../train/run.ts'
 import { RunDirectory } from '../train/run-directory.ts'
 import type { ResolvedRewardsOptions } from './options.ts'
@@ -38,7 +42,11 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
   const { output, list } = options
   makeFolder('--output', output) // before hours of work
   setThreads(options.threads ?? null)
-  const { beta, base, lengths, ...named } = settingsOf(options)
+  const { beta, base, lengths, loss, ...named } = settingsOf(options)
+  if (loss && !rewardsLogRatios(loss))
+    hooks.progress?.log(
+      `note: the run trained --loss ${loss.type}, whose own reward is another one; what follows is beta times the summed log-ratio of a completion to the reference`,
+    )
   const model = await opened(named.model, hooks, { base, adapter: options.adapter })
   const reference = await opened(named.reference, hooks, { base })
   const tokenizer = loadTokenizer(tokenizerFolder(model))
@@ -54,12 +62,17 @@ export async function evaluateRewards(options: ResolvedRewardsOptions, hooks: Ho
     policy: logps.policy[i]!,
     reference: logps.reference[i]!,
   }))
-  const report = rewardReport({ rows, beta, referencePoint, ownLogRatios: ratios.slice(own), listed: list, cut })
+  const prompts = examples.map(({ promptGroup }) => promptGroup)
+  const settings = { beta, referencePoint, ownLogRatios: ratios.slice(own), listed: list, cut }
+  const report = rewardReport({ rows, prompts, ...settings })
   writeFileAtomic(join(output, 'rewards.json'), `${JSON.stringify(report, null, 2)}\n`)
   const lines = rows.map((row) => `${JSON.stringify(scoredRow(row, beta, referencePoint))}\n`)
   writeFileAtomic(join(output, 'rows.jsonl'), lines.join(''))
   return report
 }
+
+/** Partners for z0 are looked for among so many rows: the search grows with their square. */
+const partnersWithin = 1024
 
 /** Judged rows: as examples, as sequences, and with the replies to other prompts that z0 is a mean over. */
 interface Sequences {
@@ -78,9 +91,11 @@ async function sequencesOf(
   const { rows } = await readFeedback(files, { onBadRow: 'error', needLabels: true, seed, ...readOptionsOf(feedback) })
   const { examples, facts } = await tokenizeRows(rows, tokenizer, { ...lengths, strict: false, onBadRow: 'error' })
   const { promptsCut: prompts, completionsCut: completions } = facts.tokenizing
-  const plan = makePlan({ examples, seed, epochs: 1, batchSize: Math.max(2, examples.length), mismatched: true })
+  const batchSize = Math.min(Math.max(2, examples.length), partnersWithin)
+  const plan = makePlan({ examples, seed, epochs: 1, batchSize, mismatched: true })
+  const pairs = Array.from({ length: plan.steps }, (_, step) => pairsOf(plan, step)).flat()
   const judged = examples.map(({ prompt, completion, promptGroup }, row) => ({ prompt, completion, promptGroup, row }))
-  const sequences = { examples, judged, mismatched: mismatchedSequences(examples, pairsOf(plan, 0)) }
+  const sequences = { examples, judged, mismatched: mismatchedSequences(examples, pairs) }
   return { sequences, cut: { maxLength: lengths.maxLength, prompts, completions } }
 }
 
@@ -115,6 +130,8 @@ function settingsOf(options: ResolvedRewardsOptions): {
   base?: string | undefined
   beta: number
   lengths: Lengths
+  /** What the run optimised. */
+  loss?: LossOptions
 } {
   const { run, model, reference, beta, maxLength = 2048, maxPromptLength = Math.ceil(maxLength / 2) } = options
   if (run === undefined) {
@@ -131,6 +148,7 @@ function settingsOf(options: ResolvedRewardsOptions): {
     reference: reference ?? trained.reference ?? trained.model,
     base: trained.base,
     beta: beta ?? trained.loss.beta ?? 0.1,
+    loss: trained.loss,
     lengths: {
       maxLength: options.maxLength ?? trained.maxLength,
       maxPromptLength:
@@ -138,6 +156,26 @@ function settingsOf(options: ResolvedRewardsOptions): {
       cut: trained.feedback.truncate === 'prompt-end' ? 'prompt-end' : 'prompt-start',
     },
   }
+}
+
+/** Whether an objective's implicit reward is beta times the summed log-ratio to the reference, as it is read off a row of two tokens. */
+export function rewardsLogRatios(loss: LossOptions): boolean {
+  const objective = makeObjective(loss)
+  if (!objective.needs.reference) return false
+  return noGrad(() =>
+    scope(() => {
+      const tokens = Float32Array.of(-1, -2)
+      const policy = {
+        sums: Tensor.from(Float32Array.of(-3)),
+        tokens: objective.needs.tokens ? Tensor.from(tokens) : null,
+      }
+      const reference = { sums: [-3.5], tokens: [Float32Array.of(-1.25, -2.25)] }
+      const rows = [{ completion: new Int32Array(2), desirable: true }]
+      const given = lossRows({ ...objective.needs, pairs: false }, rows, policy, reference)
+      const rewards = implicitRewards(objective, given)?.toArray()
+      return rewards !== undefined && Math.abs(rewards[0]! - 0.5 * (loss.beta ?? 0.1)) < 1e-6
+    }),
+  )
 }
 
 /** A model, or an adapter with its base; `adapter` is put on a model. */

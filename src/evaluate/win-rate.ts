@@ -1,5 +1,5 @@
 import { bootstrap } from './bootstrap.ts'
-import { type Interval, type Proportion, wilson } from './interval.ts'
+import { type Interval, meanInterval, type Proportion, wilson } from './interval.ts'
 import { lengthControlledRate } from './length-control.ts'
 import { signTest } from './sign-test.ts'
 
@@ -19,7 +19,7 @@ export interface WinRate {
   wins: number
   ties: number
   losses: number
-  /** Mean points: ties count half. BCa bootstrap interval over prompts; Wilson's where all points are equal. */
+  /** Mean over prompts of their mean points: ties count half. BCa bootstrap interval; Student's for under ten prompts, Wilson's where all means are equal. */
   rate: Interval & { value: number }
   /** Wins among the prompts that are no ties, by the mean of their points, with Wilson's interval. */
   decided: Proportion
@@ -47,12 +47,13 @@ export type Verdict = 'better' | 'no evidence' | 'worse'
 /** All that comparisons say about the candidate. */
 export function winRate(comparisons: readonly Comparison[], { seed = 0 } = {}): WinRate {
   const clusters = comparisons.map(({ prompt }, i) => prompt ?? i)
-  const prompts = countsOf(promptMeans(comparisons, clusters))
+  const means = promptMeans(comparisons, clusters)
+  const prompts = countsOf(means)
   const p = signTest(prompts.wins, prompts.losses)
   return {
     comparisons: comparisons.length,
     ...countsOf(comparisons),
-    rate: rateOf(comparisons, clusters, seed),
+    rate: rateOf(means, seed),
     decided: wilson(prompts.wins, prompts.wins + prompts.losses),
     signTest: p,
     lengthControlled: lengthControlledRate(comparisons, { seed, clusters }),
@@ -61,20 +62,22 @@ export function winRate(comparisons: readonly Comparison[], { seed = 0 } = {}): 
   }
 }
 
-function rateOf(
-  comparisons: readonly Comparison[],
-  clusters: readonly (string | number)[],
-  seed: number,
-): WinRate['rate'] {
-  if (comparisons.length === 0) return { value: 0.5, low: 0, high: 1 }
-  const value = meanPoints(comparisons)
-  if (comparisons.every(({ points }) => points === comparisons[0]!.points)) {
-    const prompts = new Set(clusters).size // resamples would all be alike, and say nothing of what was not drawn
-    const { low, high } = wilson(value * prompts, prompts)
+/** With fewer prompts the bootstrap's intervals are too narrow. */
+const fewestToResample = 10
+
+function rateOf(prompts: readonly Pick<Comparison, 'points'>[], seed: number): WinRate['rate'] {
+  if (prompts.length === 0) return { value: 0.5, low: 0, high: 1 }
+  const value = meanPoints(prompts)
+  if (prompts.every(({ points }) => points === prompts[0]!.points)) {
+    // Resamples would all be alike, and say nothing of what was not drawn.
+    const { low, high } = wilson(value * prompts.length, prompts.length)
     return { value, low, high }
   }
-  const meanOf = (indices: readonly number[]) => meanPoints(indices.map((i) => comparisons[i]!))
-  return bootstrap(comparisons.length, meanOf, { seed, clusters })
+  if (prompts.length < fewestToResample) {
+    const { low, high } = meanInterval(prompts.map(({ points }) => points))
+    return { value, low: Math.max(0, low), high: Math.min(1, high) }
+  }
+  return bootstrap(prompts.length, (indices) => meanPoints(indices.map((i) => prompts[i]!)), { seed })
 }
 
 /** Mean points of each prompt. */
@@ -94,7 +97,7 @@ function countsOf(comparisons: readonly Pick<Comparison, 'points'>[]): { wins: n
   return { wins, losses, ties: comparisons.length - wins - losses }
 }
 
-function meanPoints(comparisons: readonly Comparison[]): number {
+function meanPoints(comparisons: readonly Pick<Comparison, 'points'>[]): number {
   return comparisons.reduce((sum, { points }) => sum + points, 0) / comparisons.length
 }
 

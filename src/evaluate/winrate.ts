@@ -12,7 +12,7 @@ import { makeFolder, readTextFile, wholeLines } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { writeFileAtomic } from '../tensor/atomic.ts'
 import type { Progress } from '../train/run.ts'
-import { type Proportion, wilson } from './interval.ts'
+import { type Proportion, shareOverPrompts } from './interval.ts'
 import { exactJudge, finalAnswer, type Judge } from './judge.ts'
 import { endpointJudge } from './judge-endpoint.ts'
 import { programJudge } from './judge-program.ts'
@@ -91,9 +91,13 @@ function rightAnswers({ prompts }: ResolvedWinRateOptions): (prompt: Replied['pr
 }
 
 function exactShares(pairs: readonly Matchup[]): { candidate: Proportion; baseline: Proportion } {
+  const prompts = new Set(pairs.map(({ prompt }) => JSON.stringify(prompt))).size
   const right = (side: 'candidate' | 'baseline') =>
-    pairs.filter((pair) => finalAnswer(pair[side]) === finalAnswer(pair.reference!)).length
-  return { candidate: wilson(right('candidate'), pairs.length), baseline: wilson(right('baseline'), pairs.length) }
+    pairs.map((pair) => Number(finalAnswer(pair[side]) === finalAnswer(pair.reference!)))
+  return {
+    candidate: shareOverPrompts(right('candidate'), prompts),
+    baseline: shareOverPrompts(right('baseline'), prompts),
+  }
 }
 
 /** Replies of both sides. Where one is the other with an adapter, their weights are read once. */

@@ -62,7 +62,10 @@ export function areaUnderCurve(rewards: ArrayLike<number>, desirable: readonly b
   return (rankSum - (positives * (positives + 1)) / 2) / (positives * negatives)
 }
 
-/** Share of rows, or of pairs, at which `slope` is under 1 % of the greatest. */
+/** A row teaches hardly anything more where the slope of its loss is under this share of the greatest. */
+export const saturatedBelow = 0.01
+
+/** Share of rows, or of pairs, that teach hardly anything more. */
 export function saturatedShare(
   slope: (z: number) => number,
   rewards: ArrayLike<number>,
@@ -73,7 +76,7 @@ export function saturatedShare(
   const at = pairs
     ? pairs.map(({ chosen, rejected }) => rewards[chosen]! - rewards[rejected]!)
     : desirable.map((label, row) => (label ? 1 : -1) * (rewards[row]! - threshold))
-  return at.filter((z) => slope(z) < 0.01).length / at.length
+  return at.filter((z) => slope(z) < saturatedBelow).length / at.length
 }
 
 /** The lowest reward of one label, its nine deciles, and the highest; empty where no row has the label. */

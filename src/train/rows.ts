@@ -79,7 +79,7 @@ export function pairPositions(examples: readonly Judged[]): { chosen: number; re
   return pairs
 }
 
-/** The weights that losses are multiplied by, by row or, where the objective takes pairs, by pair; null where all are 1. */
+/** The weights that losses are multiplied by, by row or, where the objective takes pairs, by pair, the mean of its rows'; null where all are 1. */
 export function lossWeights(
   needs: Needs,
   examples: readonly (Judged & Pick<Example, 'weight'>)[],
@@ -87,7 +87,9 @@ export function lossWeights(
 ): Tensor | null {
   if (examples.every(({ weight = 1 }) => weight === 1)) return null
   const weights = examples.map(({ weight = 1 }) => weight)
-  const of = needs.pairs ? pairPositions(examples).map(({ chosen }) => weights[chosen]!) : weights
+  const of = needs.pairs
+    ? pairPositions(examples).map(({ chosen, rejected }) => (weights[chosen]! + weights[rejected]!) / 2)
+    : weights
   return Tensor.from(Float32Array.from(of), undefined, undefined, device)
 }
 

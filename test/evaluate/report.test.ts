@@ -90,6 +90,11 @@ describe('the verdict', () => {
     expect(of(null)).toBe('no evidence')
     expect(finding(null, null, null, null).because).toContain('No rows were held out')
   })
+  test('is withheld where rewards told thumbs apart before the first step, as those without a reference do', () => {
+    const { verdict, because } = finding(evaluation(0.72), evaluation(0.95), facts(200, 200), null)
+    expect(verdict).toBe('no evidence')
+    expect(because).toMatch(/95\.0 % of all pairs, and had in 72\.0 %/)
+  })
   test("is a judge's where there is one", () => {
     const judged = {
       verdict: 'worse',

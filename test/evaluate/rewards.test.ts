@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Random } from '../../src/data/random.ts'
 import { rewardsOptions } from '../../src/evaluate/options.ts'
 import { rewardReport, type ScoredRow } from '../../src/evaluate/reward-report.ts'
-import { evaluateRewards } from '../../src/evaluate/rewards.ts'
+import { evaluateRewards, rewardsLogRatios } from '../../src/evaluate/rewards.ts'
 import { train } from '../../src/index.ts'
+import { completeLoss } from '../../src/loss/table.ts'
 import { liveTensors } from '../../src/tensor/scope.ts'
 import type { TrainOptions } from '../../src/train/options.ts'
 import { writeTinyModel } from '../tiny-model.ts'
@@ -33,6 +34,50 @@ describe('what rewards say', () => {
       { label: 'thumbs-up', rows: 2, mean: 4 },
       { label: 'thumbs-down', rows: 2, mean: 0.5 },
     ])
+  })
+
+  test('a reward on the reference point is half right, whatever the thumb', () => {
+    const rows = [true, false, false, false].map((desirable) => row(desirable, 0))
+    expect(rewardReport({ ...inputs, rows }).accuracy).toMatchObject({ share: 0.5, total: 4 })
+  })
+
+  test('rows of one prompt are one piece of evidence: of a reward that goes by the prompt alone, intervals hold chance', () => {
+    const random = new Random('prompts')
+    const rows = Array.from({ length: 200 }, (_, i) =>
+      row(i % 20 < 10, (i % 20 < 10 ? 1 : -1) * (1 + (i % 4) / 4) + random.share() / 9, i),
+    )
+    const one = (prompts: number) => rewardReport({ ...inputs, rows, prompts: rows.map((_, i) => i % prompts) })
+    const [few, many] = [one(4), one(200)]
+    expect(few.accuracy.share).toBe(many.accuracy.share)
+    expect(few.accuracy.low).toBeLessThan(0.55)
+    expect(many.accuracy.low).toBeGreaterThan(0.95)
+    expect(few.area!.low).toBeLessThan(many.area!.low - 0.1)
+    const width = ({ drift }: typeof few) => drift[0]!.high - drift[0]!.low
+    expect(width(few)).toBeGreaterThan(2 * width(many))
+  })
+
+  test('no thumb is called into question by a reward that is not seen to tell thumbs apart', () => {
+    const random = new Random('noise')
+    const rows = Array.from({ length: 100 }, (_, i) => row(i % 2 === 0, random.share() + (i % 2 === 0 ? 0.02 : 0), i))
+    const { area, lists } = rewardReport({ ...inputs, rows })
+    expect(area!.low).toBeLessThan(0.5)
+    expect(lists).toMatchObject({ mislabelled: [], mislabelledInAll: 0 })
+  })
+
+  test('lists are cut, and say how many rows there are', () => {
+    const rows = Array.from({ length: 80 }, (_, i) =>
+      row(i % 2 === 0, (i % 2 === 0 ? 3 : -3) * (i % 10 < 2 ? -1 : 1), i),
+    )
+    const { lists } = rewardReport({ ...inputs, rows, listed: 5 })
+    expect([lists.worsened.length, lists.worsenedInAll]).toEqual([5, 16])
+  })
+
+  test('objectives whose own reward is another one than beta times the log-ratio are known', () => {
+    const others = (['kto', 'dpo', 'bco', 'ipo', 'simpo', 'slic', 'orpo', 'sft', 'ppo'] as const).filter(
+      (type) => !rewardsLogRatios(completeLoss({ type })),
+    )
+    expect(others).toEqual(['ipo', 'simpo', 'slic', 'orpo', 'sft', 'ppo'])
+    expect(rewardsLogRatios(completeLoss({ type: 'kto', referenceFree: true }))).toBe(false)
   })
 
   test('rows with a turned thumb are found, the surest first', () => {

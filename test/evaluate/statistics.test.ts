@@ -168,6 +168,31 @@ describe('calibration', () => {
     const extreme = probabilities.map((probability) => (probability > 0.5 ? 0.99 : 0.01))
     expect(calibration(extreme, labels).expectedError).toBeCloseTo(0.24, 1)
   })
+  test('rows of one probability agree with it whatever their order', () => {
+    const even = (labels: boolean[]) => calibration(new Array(labels.length).fill(0.5), labels).expectedError
+    const ups = Array.from({ length: 100 }, (_, i) => i < 50)
+    expect(even(ups)).toBe(0)
+    expect(even(ups.map((_, i) => i % 2 === 0))).toBe(0)
+  })
+  test('says what error is expected of true probabilities: much for few rows', () => {
+    const random = new Random('expected')
+    const of = (rows: number) => {
+      const probabilities = Array.from({ length: rows }, () => random.share())
+      const errors = Array.from({ length: 60 }, () =>
+        calibration(
+          probabilities,
+          probabilities.map((probability) => random.share() < probability),
+        ),
+      )
+      const mean = errors.reduce((sum, { expectedError }) => sum + expectedError, 0) / errors.length
+      return { mean, expected: errors[0]!.errorOfCalibrated }
+    }
+    for (const rows of [20, 200]) {
+      const { mean, expected } = of(rows)
+      expect(Math.abs(expected / mean - 1)).toBeLessThan(0.15)
+    }
+    expect(of(20).expected).toBeGreaterThan(0.2)
+  })
   test('all rows are in some bin, few rows too', () => {
     const { bins } = calibration([0.2, 0.4, 0.9], [false, true, true])
     expect(bins.map(({ total, share }) => [total, share])).toEqual([
@@ -205,6 +230,34 @@ describe('win rate', () => {
     expect(repeated.decided).toEqual(once.decided)
     expect(repeated.rate).toEqual(once.rate)
     expect(winRate(prompts.flatMap(({ prompt: _, ...one }) => repeat(8, one))).verdict).toBe('better')
+  })
+  test('prompts weigh the same however many replies they have', () => {
+    const many = Array.from({ length: 90 }, () => ({ ...compared(1), prompt: 'often' }))
+    const others = Array.from({ length: 9 }, (_, i) => ({ ...compared(0), prompt: `q${i}` }))
+    const { rate, verdict } = winRate([...many, ...others])
+    expect([rate.value, verdict]).toEqual([0.1, 'worse'])
+    expect(rate.high).toBeLessThan(0.51)
+  })
+  test('prompts that all come to the same leave an interval', () => {
+    const same = Array.from({ length: 16 }, (_, i) => ({ ...compared(i % 2), prompt: `q${i >> 1}` }))
+    const { low, high } = winRate(same).rate
+    expect([low, high]).toEqual([wilson(4, 8).low, wilson(4, 8).high])
+  })
+  test('few prompts: the interval covers the truth, and lengths are not controlled for', () => {
+    const random = new Random('few')
+    const covered = Array.from({ length: 400 }, () => {
+      const comparisons = Array.from({ length: 4 }, (_, prompt) => {
+        const quality = random.share()
+        return Array.from({ length: 8 }, () => ({
+          ...compared(random.share() < quality ? 1 : 0, 50 + random.below(100)),
+          prompt: `q${prompt}`,
+        }))
+      }).flat()
+      const { rate, lengthControlled } = winRate(comparisons)
+      expect(lengthControlled).toBeNull()
+      return rate.low <= 0.5 && rate.high >= 0.5
+    }).filter(Boolean).length
+    expect(covered / 400).toBeGreaterThan(0.9)
   })
   test('an interval of equal points is that of their number', () => {
     expect(winRate(repeat(5, compared(1))).rate).toMatchObject({ value: 1, low: wilson(5, 5).low, high: 1 })

@@ -358,6 +358,18 @@ test("reads HALOs' results, and judgements of its own", async () => {
   const [own] = judgementsMade(report.judgements)
   expect(own).toMatchObject({ wins: report.wins, losses: report.losses, signTest: report.signTest })
 
+  // Ten replies to each of two prompts are two pieces of evidence.
+  const look = (prompt: string, i: number) => ({
+    judge: 'j',
+    prompt,
+    candidate: `${prompt}${i}`,
+    baseline: 'b',
+    winner: 'candidate',
+  })
+  const looks = ['p', 'q'].flatMap((prompt) => Array.from({ length: 10 }, (_, i) => look(prompt, i)))
+  const [few] = judgementsMade(write('looks.jsonl', looks))
+  expect(few).toMatchObject({ total: 2, wins: 2, verdict: 'no evidence', signTest: 0.5 })
+
   // Looked at in both orders, two replies are one comparison still.
   const twice = await fakeEndpoint(() => 'Response 1')
   const turning = await evaluate({ judge: twice.url, order: 'both', output: join(folder, 'turning') })

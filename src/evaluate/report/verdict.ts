@@ -29,7 +29,7 @@ export function finding(
       because:
         'No rows were held out, so nothing was measured. Run prospect evaluate winrate, or train with --eval-data or --eval-split.',
     }
-  if (after.areaUnderCurve !== null) return byRewards(after, facts)
+  if (after.areaUnderCurve !== null) return byRewards(before, after, facts)
   const change = after.loss - before.loss
   const words = change < 0 ? 'fell' : 'rose'
   return {
@@ -45,10 +45,20 @@ function byJudge({ verdict, rate, wins, ties, losses, judge, signTest, baseline 
   }
 }
 
-function byRewards({ areaUnderCurve: area }: Evaluation, { heldOut }: DataFacts): Finding {
-  // Rows of one prompt are not independent: counted as many as there are prompts, the interval is wide enough.
-  const share = Math.min(1, heldOut.prompts / (heldOut.desirable + heldOut.undesirable))
-  const { low, high } = areaInterval(area!, share * heldOut.desirable, share * heldOut.undesirable)
+/** Where rewards are ratios to the model that the run began with, they were all 0: half of the pairs. Others order rows from the start. */
+function byRewards(
+  { areaUnderCurve: start }: Evaluation,
+  { areaUnderCurve: area }: Evaluation,
+  { heldOut }: DataFacts,
+): Finding {
+  const { desirable, undesirable, prompts } = heldOut
+  if (start !== 0.5) {
+    return {
+      verdict: 'no evidence',
+      because: `Of ${desirable} thumbs-up and ${undesirable} thumbs-down rows held out, a thumbs-up one has the higher implicit reward in ${percent(area!)} of all pairs, and had in ${start === null ? 'an unknown share' : percent(start)} before the first step: this objective's reward is no ratio to the starting model, so where it stands says little of what was learnt. prospect evaluate winrate measures that.`,
+    }
+  }
+  const { low, high } = areaInterval(area!, desirable, undesirable, prompts / (desirable + undesirable))
   const verdict = low > 0.5 ? 'better' : high < 0.5 ? 'worse' : 'no evidence'
   const meaning = {
     better: 'It learnt what these people like, beyond the rows it saw.',
@@ -58,6 +68,6 @@ function byRewards({ areaUnderCurve: area }: Evaluation, { heldOut }: DataFacts)
   }[verdict]
   return {
     verdict,
-    because: `Of ${heldOut.desirable} thumbs-up and ${heldOut.undesirable} thumbs-down rows held out, a thumbs-up one has the higher implicit reward in ${percent(area!)} of all pairs (95 % interval ${percent(low)} to ${percent(high)}; 50 % is chance, and where the model began). ${meaning}`,
+    because: `Of ${desirable} thumbs-up and ${undesirable} thumbs-down rows held out, a thumbs-up one has the higher implicit reward in ${percent(area!)} of all pairs (95 % interval ${percent(low)} to ${percent(high)}; 50 % is chance, and where the model began). ${meaning}`,
   }
 }
