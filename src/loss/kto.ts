@@ -2,7 +2,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import type { Objective, ObjectiveState, ReferencePoint, Rows } from './objective.ts'
 import type { Settings } from './options.ts'
 import { humanlineClamp, logRatios, meanLogRatios } from './ratio.ts'
-import { estimateReferencePoint, fixedPoint, meanPoint } from './reference-point.ts'
+import { estimateReferencePoint, fixedPoint, meanPoint, withSharedError } from './reference-point.ts'
 import { valueFunction } from './value.ts'
 import { labelWeights, signs } from './weights.ts'
 
@@ -48,8 +48,14 @@ function pointOf(settings: Settings): Pick<Objective, 'referencePoint' | 'initia
     case 'fixed':
       return { referencePoint: () => fixedPoint(referencePointValue) }
     case 'mismatched':
-    case 'all-pairs':
       return { referencePoint: estimate }
+    case 'all-pairs':
+      return {
+        referencePoint(mismatched, _, pairs) {
+          const point = estimate(mismatched)
+          return pairs ? withSharedError(point, mismatched, pairs) : point
+        },
+      }
     case 'moving-average':
       return {
         initialState: { steps: 0, mean: 0 },

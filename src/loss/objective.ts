@@ -1,3 +1,4 @@
+import type { Mismatch } from '../data/plan.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { DensityOptions } from './density-ratio.ts'
 
@@ -48,7 +49,7 @@ export interface ReferencePoint {
   value: number
   /** Mean log-ratio that it was estimated from, before any clamp. */
   mean: number
-  /** Standard error of that mean, as if all were independent; 0 for a single one. */
+  /** Standard error of that mean: of all-pairs with what its pairs have in common, else as if all were independent; 0 for a single one. */
   standardError: number
   /** Log-ratios it was estimated from. */
   count: number
@@ -99,12 +100,19 @@ export interface Objective {
   /** beta: the implicit reward is beta r. */
   readonly rewardScale: number
   /**
+   * Whether a loss without a reference depends on how high log-probabilities are, and not on their differences alone: then it is of none above 0.
+   */
+  readonly absolute?: boolean
+  /**
    * Where the loss flattens: its slope as a share of the greatest, at z = +-beta (r - z0), positive where the row is on its label's side, or at
    * z = beta (r_w - r_l) of a pair. Rows whose share is small teach nothing more.
    */
   slope?(z: number): number
-  /** The reference point of a step, before its first backward pass, from the r of its mismatched completions (none where none are needed). */
-  referencePoint?(mismatched: ArrayLike<number>, state: ObjectiveState): ReferencePoint
+  /**
+   * The reference point of a step, before its first backward pass, from the r of its mismatched completions (none where none are needed). `pairs`: which
+   * row and which completion each is of, where that is known.
+   */
+  referencePoint?(mismatched: ArrayLike<number>, state: ObjectiveState, pairs?: readonly Mismatch[]): ReferencePoint
   /**
    * Where it needs values: the targets of a whole global batch, before its first backward pass, from the values of each row's completion tokens as the
    * value head has them before the step.

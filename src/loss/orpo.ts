@@ -20,6 +20,7 @@ export function orpo({ oddsRatioWeight }: Settings): Objective {
     },
     logRatios: ({ policy, lengths }) => policy.div(lengths),
     rewardScale: oddsRatioWeight,
+    absolute: true,
   }
 }
 

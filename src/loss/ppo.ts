@@ -26,12 +26,16 @@ export function ppo(settings: Settings): Objective {
   }
 }
 
+/** The highest log-ratio of a token that counts in rho: from 88.7 on exp is infinite in float32, and the gradient of a clipped gain would be 0 times that. */
+const highestLogRatio = 60
+
 /** -min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) - c log rho of each token, [tokens], from its advantage A. */
 export function clippedLosses(rows: Rows, advantages: Tensor, settings: Settings): Tensor {
   const { clipRange, klCoefficient } = settings
   const clamp = humanlineClamp(settings)
   const logRatio = tokenLogRatios(rows)
-  const ratio = op.exp(clamp ? op.clamp(logRatio, clamp.low, clamp.high) : logRatio)
+  const high = Math.min(clamp?.high ?? highestLogRatio, highestLogRatio)
+  const ratio = op.exp(op.clamp(logRatio, clamp?.low ?? null, high))
   const gain = op.minimum(ratio.mul(advantages), op.clamp(ratio, 1 - clipRange, 1 + clipRange).mul(advantages))
   return gain.add(logRatio.mul(klCoefficient)).neg()
 }

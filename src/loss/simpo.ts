@@ -21,5 +21,6 @@ export function simpo(settings: Settings): Objective {
     },
     logRatios: (rows) => meanLogRatios(rows, clamp),
     rewardScale: beta,
+    absolute: clamp !== null,
   }
 }

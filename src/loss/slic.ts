@@ -22,5 +22,6 @@ export function slic(settings: Settings): Objective {
     },
     logRatios: (rows) => logRatios(rows, clamp),
     rewardScale: 1,
+    absolute: clamp !== null,
   }
 }

@@ -9,6 +9,7 @@ import { svgOf } from './render.ts'
 /** A value function: what a gain or loss of z = r - z0 is worth, drawn through the origin. */
 export interface ValueCurve {
   name: string
+  /** NaN where there is none. */
   value(z: number): number
 }
 
@@ -47,7 +48,10 @@ function clippedRatio(z: number): number {
   return (z >= 0 ? Math.min(Math.exp(z), 1 + clip) : Math.max(Math.exp(z), 1 - clip)) - 1
 }
 
-/** What an objective's own code makes of a desirable row, or of a pair, whose log-ratio, or difference of them, is z; with z0 = 0. */
+/**
+ * What an objective's own code makes of a desirable row, or of a pair, whose log-ratio, or difference of them, is z; with z0 = 0. Without a reference,
+ * log-probabilities stand for log-ratios, and the rejected one of a pair is -1: where the chosen one would then be above 0, some objectives have no value.
+ */
 export function curveOf(loss: LossOptions): ValueCurve {
   const objective = makeObjective(loss)
   if (objective.averagedOver === 'tokens')
@@ -55,7 +59,13 @@ export function curveOf(loss: LossOptions): ValueCurve {
   const atZero = lossesAt(objective, [0])[0]!
   const options = Object.entries(loss).filter(([name, value]) => name !== 'type' && value !== undefined)
   const name = [loss.type, ...options.map(([key, value]) => `${key} ${value}`)].join(', ')
-  return { name, value: (z) => atZero - lossesAt(objective, [z])[0]! }
+  const highest = objective.absolute ? -lowered(objective) : Number.POSITIVE_INFINITY
+  return { name, value: (z) => (z > highest ? Number.NaN : atZero - lossesAt(objective, [z])[0]!) }
+}
+
+/** What log-probabilities are at log-ratio 0: below it, but where they are themselves what z is. */
+function lowered({ needs }: Objective): number {
+  return needs.reference || needs.pairs ? -1 : 0
 }
 
 /** Losses of desirable rows with these log-ratios, or of pairs whose chosen rows have them. */
@@ -65,11 +75,12 @@ function lossesAt(objective: Objective, ratios: readonly number[]): number[] {
   const rows = ratios.flatMap((_, pair) =>
     each.map((desirable) => ({ completion: new Int32Array(1), desirable, pair })),
   )
-  const values = ratios.flatMap((ratio) => each.map((chosen) => (chosen ? ratio - 1 : -1))) // log-probabilities, below 0
+  const base = lowered(objective)
+  const values = ratios.flatMap((ratio) => each.map((chosen) => (chosen ? base + ratio : base)))
   return noGrad(() =>
     scope(() => {
       const sums = Tensor.from(Float32Array.from(values))
-      const reference = { sums: values.map(() => -1), tokens: values.map(() => Float32Array.of(-1)) }
+      const reference = { sums: values.map(() => base), tokens: values.map(() => Float32Array.of(base)) }
       const given = lossRows(
         needs,
         rows,
@@ -91,7 +102,8 @@ export async function valueFunctionsSvg({
   const curves = [...(known ? knownCurves : []), ...losses.map(curveOf)]
   const count = 401
   const at = Array.from({ length: count }, (_, i) => range * ((2 * i) / (count - 1) - 1))
-  const values = curves.flatMap(({ name, value }) => at.map((z) => ({ loss: name, z, value: value(z) })))
+  const points = curves.flatMap(({ name, value }) => at.map((z) => ({ loss: name, z, value: value(z) })))
+  const values = points.filter(({ value }) => Number.isFinite(value))
   return await svgOf({
     title: 'What a gain or loss against the reference point is worth',
     width: 560,

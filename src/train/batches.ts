@@ -46,6 +46,7 @@ export function batchOf(
     rows: indices.map((index) => examples[index]!),
     referenceLogps: Float32Array.from(reference ? indices : [], (index) => reference!.rows[index]!),
     mismatched: mismatchedSequences(examples, pairs),
+    mismatches: pairs,
     mismatchedReferenceLogps: Float32Array.from(reference ? pairs : [], (pair) => ofPair(reference!.mismatched, pair)),
     ...(tokens && {
       referenceTokens: indices.map((index) => tokens.rows[index]!),

@@ -1,4 +1,5 @@
 import { microBatches, type Packed, pack, packedTokens } from '../data/pack.ts'
+import type { Mismatch } from '../data/plan.ts'
 import { Random } from '../data/random.ts'
 import type { Example, Sequence } from '../data/types.ts'
 import type { Objective, ObjectiveState, ReferencePoint, TokenTargets } from '../loss/objective.ts'
@@ -41,6 +42,8 @@ export interface Batch {
   referenceLogps: Float32Array
   /** Each row's prompt with another's completion; shorter than `rows` where some row has no partner. */
   mismatched: readonly Sequence[]
+  /** Which row and which completion each of these is of, where that is known. */
+  mismatches?: readonly Mismatch[]
   mismatchedReferenceLogps: Float32Array
   /** Both token by token, where the objective needs that. */
   referenceTokens?: readonly Float32Array[]
@@ -204,7 +207,7 @@ export function referencePointOf(
   const { objective } = trainer
   if (!objective.referencePoint) return null
   const ratios = objective.needs.mismatched ? mismatchedLogRatios(trainer, weights, batch, known) : []
-  return objective.referencePoint(ratios, stateOf(trainer))
+  return objective.referencePoint(ratios, stateOf(trainer), batch.mismatches)
 }
 
 /** r of each mismatched completion. */

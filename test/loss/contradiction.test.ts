@@ -52,3 +52,12 @@ test("DPO's optimum weighs the judgements with the reference, and so gives the m
   expect(share / (1 - share)).toBeCloseTo(0.375, 3)
   expect(share).toBeLessThan(0.5)
 })
+
+test.each([
+  [0.5, 0.36],
+  [0.25, 0.559],
+  [0.1, 0.935],
+])("at beta %d DPO's optimum gives the majority's answer with %d", (beta, want) => {
+  expect(learnt({ type: 'dpo', beta }, world, 6000)).toBeCloseTo(want, 3)
+  expect(learnt({ type: 'kto', beta }, world, 6000)).toBeGreaterThan(0.95)
+})

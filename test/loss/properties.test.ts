@@ -3,6 +3,8 @@ import { describe, expect, test } from 'vitest'
 import { type LossOptions, makeObjective } from '../../src/loss/index.ts'
 import { implicitRewards, type ReferencePoint } from '../../src/loss/objective.ts'
 import { objectiveNames } from '../../src/loss/table.ts'
+import { signs } from '../../src/loss/weights.ts'
+import { op } from '../../src/tensor/operators.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { relativeDifference } from '../train/fixtures.ts'
 import { type GivenRows, rowsOfRatios, rowsWithLeaf } from './rows.ts'
@@ -172,6 +174,45 @@ test.each(['ppo', 'ppo-value'] as const)(
     for (const ratio of [-2, -10, -50]) expect(at(2 * ratio)).toBeGreaterThan(at(ratio))
   },
 )
+
+describe.each(['ppo', 'ppo-value'] as const)('%s: a log-ratio whose exponential is no float32', (type) => {
+  const settings: LossOptions = { type, clipRange: 0.5, klCoefficient: 0.1 }
+  const at = (ratio: number, humanlineHigh?: number) => {
+    const humanline = humanlineHigh === undefined ? {} : { humanline: true, humanlineHigh }
+    const objective = makeObjective({ ...settings, ...humanline })
+    return scope(() => {
+      const { rows, leaf } = rowsOfRatios([ratio, ratio], [true, false], objective)
+      const losses = objective.losses(rows, null)
+      losses.sum().backward()
+      return { losses: Array.from(losses.toArray()), gradient: Array.from(leaf.grad!.toArray()) }
+    })
+  }
+
+  test.each([61, 88, 89, 200, 1000])('leaves loss and gradient finite (%d)', (ratio) => {
+    for (const { losses, gradient } of [at(ratio), at(ratio, 100)]) {
+      expect([...losses, ...gradient].every(Number.isFinite)).toBe(true)
+      expect(gradient[0]).toBeCloseTo(-0.1, 6) // the gain is clipped: only the penalty has a slope
+    }
+  })
+
+  test('changes nothing where it is', () => {
+    const objective = makeObjective(settings)
+    const ratios = [-700, -3.25, -0.1, 0, 0.1, 0.3, 1.75, 20, 59.5]
+    for (const ratio of ratios)
+      scope(() => {
+        const { rows, leaf, values } = rowsOfRatios([ratio, ratio], [true, false], objective)
+        const { targets, row } = rows.tokens!
+        const advantages = targets?.advantages ?? signs(rows.desirable).indexSelect(0, row)
+        const rho = op.exp(leaf)
+        const gain = op.minimum(rho.mul(advantages), op.clamp(rho, 0.5, 1.5).mul(advantages))
+        const clipped = gain.add(leaf.mul(0.1)).neg()
+        const error = values && op.square(values.sub(targets!.returns)).mul(0.005)
+        const losses = error ? clipped.add(error) : clipped
+        losses.sum().backward()
+        expect(at(ratio)).toEqual({ losses: Array.from(losses.toArray()), gradient: Array.from(leaf.grad!.toArray()) })
+      })
+  })
+})
 
 describe('reference points', () => {
   test('z0 is a number: it carries no gradient, whatever it was estimated from', () => {

@@ -41,6 +41,38 @@ describe('value functions', () => {
     expect(() => curveOf({ type: 'sft' })).toThrow(/sft has no value function/)
   })
 
+  test('without a reference, is one of log-probabilities', () => {
+    const alone = curveOf({ type: 'kto', referenceFree: true, beta: 1 })
+    for (const z of [-4, -1, 0, 0.7, 4]) expect(alone.value(z)).toBeCloseTo(sigmoid(z) - 0.5, 6)
+    expect(alone.value(4)).toBeCloseTo(0.482, 4)
+    const clamped = curveOf({ type: 'kto', referenceFree: true, humanline: true, beta: 1 })
+    for (const [z, at] of [
+      [-3, -1],
+      [0.5, 0.5],
+      [3, 1.5],
+    ] as const)
+      expect(clamped.value(z)).toBeCloseTo(sigmoid(at) - 0.5, 6)
+  })
+
+  test('of a pair without a reference ends where the chosen reply would be more than certain, unless differences alone count', () => {
+    const logOdds = (logp: number) => logp - Math.log(1 - Math.exp(logp))
+    const ratio = (z: number) => -Math.log1p(Math.exp(logOdds(-1) - logOdds(z - 1)))
+    const orpo = curveOf({ type: 'orpo', oddsRatioWeight: 1 })
+    for (const z of [-3, 0, 0.7]) expect(orpo.value(z)).toBeCloseTo(z + ratio(z) - ratio(0), 5)
+    for (const z of [1.01, 2, 4]) expect(orpo.value(z)).toBeNaN()
+    const simpo = curveOf({ type: 'simpo', beta: 1, gammaBetaRatio: 0 })
+    for (const z of [-3, 0.7, 4]) expect(simpo.value(z)).toBeCloseTo(known('DPO')(z), 5)
+    expect(curveOf({ type: 'slic', sftWeight: 0 }).value(4)).toBeCloseTo(1, 6)
+    for (const type of ['simpo', 'slic'] as const) expect(curveOf({ type, humanline: true }).value(2)).toBeNaN()
+  })
+
+  test('are drawn as far as they go', async () => {
+    const svg = await valueFunctionsSvg({ losses: [{ type: 'orpo' }], known: false, range: 4 })
+    const [, path] = /aria-roledescription="line mark" d="([^"]*)"/.exec(svg)!
+    const last = Number(/L([\d.]+),[^L]*$/.exec(path!)![1])
+    expect(last).toBeCloseTo((5 / 8) * 560, 0)
+  })
+
   test('are drawn with their names, as SVG and as PNG', async () => {
     const svg = await valueFunctionsSvg({ losses: [{ type: 'kto', beta: 0.5 }] })
     for (const { name } of knownCurves) expect(svg).toContain(`>${name}</text>`)
