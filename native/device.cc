@@ -13,9 +13,9 @@ namespace prospect {
 #ifdef PROSPECT_DEVICE_ALLOCATOR
 namespace {
 
-/// null before the first tensor on the device.
 c10::DeviceAllocator* allocatorOf(const c10::Device& device) {
   if (device.is_cpu() || !hasCuda()) return nullptr;
+  at::globalContext().lazyInitDevice(device.type());  // memory is asked for before the first tensor is there
   auto* allocator = at::getDeviceAllocator(device.type());
   return allocator != nullptr && allocator->initialized() ? allocator : nullptr;
 }

@@ -1,6 +1,6 @@
 // Prospect beside TRL's KTOTrainer on one GPU: the same rows, batches and random weights; prints a table and appends JSON lines. bench/gpu/run.sh
 // calls it. Where TRL cannot be imported, Prospect is measured alone. What does not fit in the time is named.
-//   node bench/gpu/bench.mjs [--python python3] [--seconds 400] [--groups 1b-full,8b-lora,...] [--device cuda:0] [--micro-batch-tokens 16384]
+//   node bench/gpu/bench.mjs [--python python3] [--seconds 400] [--groups 1b-full,8b-lora,...] [--device cuda:0] [--micro-batch-tokens 20480]
 import { spawn, spawnSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '400' },
     groups: { type: 'string', default: Object.keys(groups).slice(1).join(',') },
     device: { type: 'string', default: 'cuda:0' },
-    'micro-batch-tokens': { type: 'string', default: '16384' },
+    'micro-batch-tokens': { type: 'string', default: '20480' }, // a whole batch, as TRL has it
     'only-prospect': { type: 'boolean', default: false },
     results: { type: 'string', default: join(benchFolder, 'gpu.jsonl') },
   },

@@ -17,7 +17,7 @@ async function measure(job) {
   const lora = { adapter: { type: 'lora', rank: 16, alpha: 32 } }
   const began = performance.now()
   const run = await train({
-    ...{ model: job.model, data: [job.rows], output, cache: join(output, 'cache'), device: job.device },
+    ...{ model: job.model, data: [job.rows], output, cache: join(job.folder, '../prospect-cache'), device: job.device },
     ...{ loss: { type: 'kto', beta: 0.1 }, batchSize: job.batch, optimizer: { learningRate: 1e-5 }, precision: 'bf16' },
     ...{ schedule: { type: 'constant', warmup: 0 }, maxLength: 8192, maxPromptLength: 8192 },
     ...{ evaluation: { split: 0 }, samples: { prompts: 0 }, checkpoint: { every: 1_000_000 }, seed: 0 },

@@ -2,14 +2,14 @@
 # Builds the addon against the CUDA libtorch of a Python, runs the tests that a device can change, and bench/gpu/bench.mjs; ends within --minutes.
 # Needs: an NVIDIA GPU with its driver, PyTorch with CUDA, g++. No network, no nvcc. Node and the npm packages may come in a folder that
 # bench/gpu/pack.mjs made elsewhere (--pack), for machines that have neither.
-#   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench] [--rehearse] [-- options of bench.mjs]
-# --only knows two more parts, which are not run by themselves: endure (1,000 steps; killed and resumed) and allocate (32 billion weights on one card).
+#   bench/gpu/run.sh [--minutes 9] [--python python3] [--pack .gpu-pack] [--only build,tests,bench,suite] [--rehearse] [-- options of bench.mjs]
+# `tests` are those of operators and goldens, `suite` all others that a device can change, as far as the time goes. --only knows two more parts: endure (1,000 steps; killed and resumed) and allocate (32 billion weights on one card).
 # --rehearse goes through all of it on the processor, with a tiny model: to try the script where there is no GPU.
 set -uo pipefail
 began=$SECONDS
 root=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$root" || exit 1
-minutes=9 python=python3 pack=.gpu-pack only=build,tests,bench rehearse=
+minutes=9 python=python3 pack=.gpu-pack only=build,tests,bench,suite rehearse=
 while [ $# -gt 0 ]; do
   case $1 in
     --minutes) minutes=$2; shift 2 ;;
@@ -23,7 +23,11 @@ while [ $# -gt 0 ]; do
 done
 left() { echo $((minutes * 60 - (SECONDS - began))); }
 say() { printf '\n== %s (%d s of %d)\n' "$1" $((SECONDS - began)) $((minutes * 60)); }
-wants() { [[ ",$only," == *",$1,"* ]]; }
+# Whether a part is wanted, and there is time for it.
+wants() {
+  [[ ",$only," == *",$1,"* ]] || return 1
+  [ "$(left)" -ge 10 ] || { echo "left out for want of time: $1"; return 1; }
+}
 
 say 'machine'
 REHEARSE=$rehearse "$python" - <<'PYTHON' || exit 3
@@ -67,16 +71,29 @@ if [ -n "$rehearse" ]; then
   export PROSPECT_TEST_DEVICE=cpu
   set -- --groups tiny --device cpu "$@"
 fi
+# The files whose paths hold one of these.
+run_tests() {
+  timeout "$(left)" node node_modules/vitest/vitest.mjs run --config vitest.device.config.ts --reporter=default "$@" 2>&1 | grep -vE '^ +.*✓'
+  case ${PIPESTATUS[0]} in
+    0) ;;
+    124) echo 'the time is over: the files that come after were not run' ;;
+    *) failed=1; echo 'TESTS FAILED' ;;
+  esac
+}
 if wants tests; then
-  say 'tests on the device'
-  timeout "$(left)" node node_modules/vitest/vitest.mjs run --config vitest.device.config.ts --reporter=default 2>&1 | grep -vE '^ +.*✓'
-  [ "${PIPESTATUS[0]}" -eq 0 ] || { failed=1; echo 'TESTS FAILED'; }
+  say 'tests on the device: operators, steps, goldens'
+  run_tests test/device/ test/train/golden test/train/optimizer test/model/golden
 fi
 
 if wants bench; then
   say 'bench'
   node bench/gpu/bench.mjs --python "$python" --seconds $(($(left) - 15)) "$@" || failed=1
 fi
+if wants suite; then
+  say 'the other tests on the device'
+  run_tests invariance adapter-gradients frequencies peft infer/golden architectures objectives sample leak exactness
+fi
+
 if wants endure; then
   say 'a thousand steps, and a run that is killed'
   timeout "$(left)" node bench/gpu/endure.mjs --python "$python" ${rehearse:+--device cpu --shape tiny --steps 50} || failed=1

@@ -1,5 +1,6 @@
 """TRL's part of bench/gpu: KTOTrainer for each job of a JSON list, on the same rows in the same order; prints a JSON line a job. See bench.mjs."""
 
+import gc
 import json
 import sys
 import tempfile
@@ -61,6 +62,7 @@ def lora():
 
 
 def measure(job: dict) -> dict:
+    gc.collect()  # the trainer before is in a circle, with its model
     if CUDA:
         torch.cuda.empty_cache()
     record = Record(time.time())

@@ -104,9 +104,11 @@ uint64_t mixedNumber(uint64_t x) {
 
 /// A product with a rounded copy of a weight, whose gradient goes to the float32 leaf that it was rounded from.
 struct LinearOfCopy : torch::autograd::Function<LinearOfCopy> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& master) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& master,
+                            const c10::optional<at::Tensor>& bias) {
     context->save_for_backward({x, savedWeight(*context, weight, master)});
-    return at::linear(x, weight);
+    context->saved_data["biased"] = bias.has_value() && bias->requires_grad();
+    return at::linear(x, weight, bias);
   }
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->get_saved_variables();
@@ -115,7 +117,8 @@ struct LinearOfCopy : torch::autograd::Function<LinearOfCopy> {
       const auto product = upstream.t().mm(x);
       add ? sums.add_(product) : sums.copy_(product);
     });
-    return {x.requires_grad() ? upstream.mm(weightOf(*context, saved[1])) : at::Tensor(), at::Tensor(), at::Tensor()};
+    return {x.requires_grad() ? upstream.mm(weightOf(*context, saved[1])) : at::Tensor(), at::Tensor(), at::Tensor(),
+            context->saved_data["biased"].toBool() ? upstream.sum(0) : at::Tensor()};
   }
 };
 
@@ -157,8 +160,7 @@ at::Tensor gatedActivation(const at::Tensor& gate, const at::Tensor& up, c10::st
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const c10::optional<at::Tensor>& master) {
   if (!master.has_value() || !needsGradient({*master})) return at::linear(x, weight, bias);
   checkMaster(weight, master);
-  const auto product = LinearOfCopy::apply(x, weight, *master);
-  return bias.has_value() ? product.add(*bias) : product;
+  return LinearOfCopy::apply(x, weight, *master, bias);
 }
 
 at::Tensor gatedLinear(const at::Tensor& gate, const at::Tensor& up, c10::string_view activation, const at::Tensor& weight,

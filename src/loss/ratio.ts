@@ -1,4 +1,5 @@
 import { op } from '../tensor/operators.ts'
+import { sumsByRow } from '../tensor/sums.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Rows } from './objective.ts'
 import type { Settings } from './options.ts'
@@ -35,5 +36,5 @@ export function tokenLogRatios({ tokens }: Rows): Tensor {
 
 /** Sums of token values by row, [rows] float32. */
 export function sumByRow(values: Tensor, { tokens, policy }: Rows): Tensor {
-  return op.indexAdd(op.zeros(policy.shape, 'float32', undefined, policy.device), 0, tokens!.row, values)
+  return sumsByRow(values, tokens!.row, policy.size)
 }

@@ -1,6 +1,7 @@
 import { deviceMemory } from '../tensor/device.ts'
 import { op } from '../tensor/operators.ts'
 import { noGrad, scope } from '../tensor/scope.ts'
+import { sumsByRow } from '../tensor/sums.ts'
 import { type Device, type Dtype, Tensor } from '../tensor/tensor.ts'
 import { type Adapter, disposeAdapter } from './adapters/adapter.ts'
 import { applyAdapter, withDropout } from './adapters/apply.ts'
@@ -207,9 +208,7 @@ export class Decoder {
 
   /** Sum of each row's target log-probabilities, [rows] float32. */
   completionLogps(weights: Weights, stream: TokenStream & Targets, rows: number, training?: TrainingPass): Tensor {
-    const logps = this.tokenLogps(weights, stream, training)
-    const zeros = op.zeros([rows], 'float32', undefined, this.device)
-    return op.indexAdd(zeros, 0, int64(stream.targetRow, this.device), logps)
+    return sumsByRow(this.tokenLogps(weights, stream, training), stream.targetRow, rows)
   }
 
   /** Logits over the vocabulary, float32 [states, vocabulary]; for sampling and tests. */

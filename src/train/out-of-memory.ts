@@ -15,7 +15,10 @@ export interface PassSize {
 
 /** Whether an error is libtorch's, or this one, for memory that could not be had. */
 export function isOutOfMemory(error: unknown): boolean {
-  return error instanceof OutOfMemoryError || /out of memory|can't allocate memory|bad_alloc/i.test(String(error))
+  return (
+    error instanceof OutOfMemoryError ||
+    /out of memory|can't allocate memory|bad_alloc|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)/i.test(String(error))
+  )
 }
 
 /** Runs a pass; where it runs out of memory, the error says what to do. */

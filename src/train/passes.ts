@@ -73,9 +73,9 @@ export function sequenceTokenLogps(
   return result
 }
 
-/** Their sums, added up in float32 one by one as the decoder does it. */
+/** Their sums, added up in float64 and rounded once as the decoder does it. */
 export function tokenSums(tokens: readonly Float32Array[]): Float32Array {
-  return Float32Array.from(tokens, (values) => values.reduce((sum, value) => Math.fround(sum + value), 0))
+  return Float32Array.from(tokens, (values) => values.reduce((sum, value) => sum + value, 0))
 }
 
 /**

@@ -142,6 +142,8 @@ function cut(values: Float32Array, lengths: readonly number[], into: (Float32Arr
   }
 }
 
+const version = 2 // of how answers are computed: counts up when their bits change
+
 /** Everything that the answers depend on. */
 function contentHash(
   { examples, plan, compute, microBatchTokens, tokens, pairs: inPairs, engine }: ReferenceJob,
@@ -150,7 +152,17 @@ function contentHash(
 ): string {
   const hash = createHash('sha256').update(
     JSON.stringify({
-      ...{ weights, compute, microBatchTokens, tokens, inPairs, engine, steps: plan.steps, examples: examples.length },
+      ...{
+        version,
+        weights,
+        compute,
+        microBatchTokens,
+        tokens,
+        inPairs,
+        engine,
+        steps: plan.steps,
+        examples: examples.length,
+      },
     }),
   )
   for (const { prompt, completion } of examples) {

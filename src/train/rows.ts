@@ -1,6 +1,6 @@
 import type { Example } from '../data/types.ts'
 import type { Needs, Rows, TokenTargets } from '../loss/objective.ts'
-import { op } from '../tensor/operators.ts'
+import { sumsByRow } from '../tensor/sums.ts'
 import { type Device, Tensor } from '../tensor/tensor.ts'
 
 /** Log-probabilities of some rows: sums, and those of their tokens, row after row, where the objective needs them. */
@@ -56,11 +56,8 @@ export function lossRows(
 }
 
 /** Sums of token values, row after row, as the decoder adds them up. */
-export function sumsByRow(tokens: Tensor, examples: readonly Pick<Example, 'completion'>[]): Tensor {
-  const row = rowOfToken(examples.map(({ completion }) => completion.length))
-  const { device } = tokens
-  const zeros = op.zeros([examples.length], 'float32', undefined, device)
-  return op.indexAdd(zeros, 0, Tensor.from(row, undefined, 'int64', device), tokens)
+export function sumsOfRows(tokens: Tensor, examples: readonly Pick<Example, 'completion'>[]): Tensor {
+  return sumsByRow(tokens, rowOfToken(examples.map(({ completion }) => completion.length)), examples.length)
 }
 
 /** The positions of the rows of each pair. Throws where a row's partner is not among them. */

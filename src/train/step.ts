@@ -13,7 +13,7 @@ import { type Critic, intoRows, sequenceValues, targetsOf } from './critic.ts'
 import type { AdamW } from './optimizer.ts'
 import { namingMicroBatch } from './out-of-memory.ts'
 import { KnownPrompts, sequenceLogps, sequenceTokenLogps, tokenSums } from './passes.ts'
-import { concatenated, lossRows, lossWeights, pairPositions, sumsByRow } from './rows.ts'
+import { concatenated, lossRows, lossWeights, pairPositions, sumsOfRows } from './rows.ts'
 
 /** What a step works on and with. */
 export interface Trainer {
@@ -288,7 +288,7 @@ function policyPass(
   const outputs = objective.needs.tokens ? decoder.tokenOutputs(weights, packed, training) : null
   const tokens = outputs?.logps ?? null
   const values = objective.needs.values ? critic!.values(outputs!.states) : null
-  const sums = tokens ? sumsByRow(tokens, examples) : decoder.completionLogps(weights, packed, rows.length, training)
+  const sums = tokens ? sumsOfRows(tokens, examples) : decoder.completionLogps(weights, packed, rows.length, training)
   return { rows, examples, sums, tokens, values, tape }
 }
 

@@ -15,6 +15,18 @@ if (standIn) {
   if (problem) throw new Error(problem)
 }
 
+// What must be the same bits on the processor must be so on a GPU whose operators are asked for that.
+if (device.startsWith('cuda')) addon().deterministic(true)
+vi.mock('../../src/tensor/device.ts', async (original) => {
+  const real = await original<typeof import('../../src/tensor/device.ts')>()
+  const asked = () => expect.getState().testPath?.endsWith('training.device.ts') ?? false // there, what a test asks for
+  return {
+    ...real,
+    setDeviceMath: (on: never, options: { tf32: boolean; deterministic: boolean }) =>
+      real.setDeviceMath(on, asked() ? options : { ...options, deterministic: true }),
+  }
+})
+
 vi.mock('../../src/model/load.ts', async (original) => {
   const real = await original<typeof import('../../src/model/load.ts')>()
   return {

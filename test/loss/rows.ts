@@ -1,6 +1,6 @@
 import type { Objective, Rows } from '../../src/loss/objective.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { concatenated, lossRows, sumsByRow } from '../../src/train/rows.ts'
+import { concatenated, lossRows, sumsOfRows } from '../../src/train/rows.ts'
 
 /** Rows given by the log-probabilities of their tokens. Pairs are rows 0 and 1, 2 and 3, ... unless `pairs` says otherwise. */
 export interface GivenRows {
@@ -25,7 +25,7 @@ export function rowsWithLeaf(
   const leaf = Tensor.from(concatenated(given.policy.map((tokens) => Float32Array.from(tokens)))).withGrad()
   const states = given.policy.map((tokens, row) => Float32Array.from(tokens, (_, i) => given.values?.[row]?.[i] ?? 0))
   const values = needs.values ? Tensor.from(concatenated(states)).withGrad() : null
-  const policy = { sums: sumsByRow(leaf, examples), tokens: needs.tokens ? leaf : null, values }
+  const policy = { sums: sumsOfRows(leaf, examples), tokens: needs.tokens ? leaf : null, values }
   const tokens = given.reference.map((values) => Float32Array.from(values))
   const reference = { sums: tokens.map((values) => values.reduce((sum, value) => sum + value, 0)), tokens }
   const targets = tokenTargets?.(states, given.labels) ?? null

@@ -112,11 +112,22 @@ test('products with rounded copies of weights, whose gradients go to the weights
           undefined,
           'int64',
         )
-        compare((k, [x, w]) => [k.tokenLogps(half(x!), rounded(w!), targets, 9, cap, w!)], [x, weight], 2e-2)
+        compare((k, [x, w]) => [k.tokenLogps(half(x!), rounded(w!), targets, 9, cap, w!)], [x, weight], 4e-2)
         compare((k, [w]) => [k.tokenEmbedding(w!, targets)], [weight], 1e-6)
       }),
     ),
   )
+})
+
+test('a product with a bias gives the same bits with gradients recorded and without, as policy and reference must', () => {
+  scope(() => {
+    const [x, weight, bias] = [random([30, 24]), random([40, 24]), random([40])]
+    const half = (x: Tensor) => noGrad(() => x.to('bfloat16'))
+    const product = () => composed.linear(half(x), half(weight), half(bias), weight).toArray()
+    const plain = noGrad(product)
+    weight.withGrad()
+    expect(product()).toEqual(plain)
+  })
 })
 
 test('AdamW with moments in 8 bits, of one block and of many, the last not full, also where a checkpoint moves to a GPU', () => {
@@ -161,7 +172,12 @@ test('log-probabilities of tokens, in one chunk and in several, with a soft cap 
           'int64',
         )
         const inputs = [random([rows, 16]).to(dtype), random([vocabulary, 16]).to(dtype)]
-        compare((k, [hidden, head]) => [k.tokenLogps(hidden!, head!, targets, chunk, cap)], inputs, toleranceOf(dtype))
+        // Each of the two is up to 2e-2 from float32 where probabilities cancel out.
+        compare(
+          (k, [hidden, head]) => [k.tokenLogps(hidden!, head!, targets, chunk, cap)],
+          inputs,
+          2 * toleranceOf(dtype),
+        )
       }),
     ),
   )

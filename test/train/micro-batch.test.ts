@@ -37,6 +37,9 @@ test('where memory runs out, the micro-batch is named, and what to lower', () =>
     /3\.00 GiB/,
   )
   expect(fail('shapes differ')).toThrow(/^shapes differ$/)
+  expect(isOutOfMemory(new Error('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'))).toBe(
+    true,
+  )
   expect(isOutOfMemory(new Error('shapes differ'))).toBe(false)
 })
 
