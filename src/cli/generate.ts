@@ -1,7 +1,7 @@
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, realpathSync, writeSync } from 'node:fs'
 import type { Command } from 'commander'
 import colors from 'picocolors'
-import { generateOptions, type Reply } from '../infer/options.ts'
+import { generateOptions, type Reply, type ResolvedGenerateOptions } from '../infer/options.ts'
 import { attempt, wholeLines } from '../options/files.ts'
 import { OptionError } from '../options/validate.ts'
 import { Interrupted } from './errors.ts'
@@ -18,6 +18,7 @@ export function configure(command: Command): void {
   )
   command.action(async () => {
     const options = resolveOptions(command, generateOptions)
+    refusePromptsAsOutput(options)
     const { generate } = await import('../infer/generate.ts') // loads libtorch
     const progress = createProgress()
     const interrupts = listenForInterrupts(() =>
@@ -38,6 +39,13 @@ export function configure(command: Command): void {
       interrupts.dispose()
     }
   })
+}
+
+/** Replies would take the place of the prompts, and of all that stands beside them. */
+function refusePromptsAsOutput({ prompts, output }: ResolvedGenerateOptions): void {
+  if (prompts === undefined || output === undefined || !existsSync(prompts) || !existsSync(output)) return
+  if (realpathSync(prompts) === realpathSync(output))
+    throw new OptionError(`--output ${output}: the file of --prompts, which replies would replace; name another`)
 }
 
 /** The replies that a file holds. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { loadTokenizer } from '../data/tokenizer.ts'
@@ -45,6 +45,16 @@ function checkOptions({ gguf, merge, push, output }: ResolvedExportOptions): voi
     throw new OptionError('--output is needed: the folder to write')
   if (gguf !== undefined && existsSync(output!) && statSync(output!).isDirectory())
     throw new OptionError(`--output ${output}: a folder; name the file, as in ${join(output!, 'model.gguf')}`)
+  if (gguf !== undefined && existsSync(output!) && !output!.endsWith('.gguf'))
+    throw new OptionError(`--output ${output}: there already, and by its name no GGUF file; name another`)
+  if (merge && output !== undefined && existsSync(output) && !isEmptyFolder(output))
+    throw new OptionError(
+      `--output ${output}: there already, and all in it would be replaced; choose a folder that is empty or new`,
+    )
+}
+
+function isEmptyFolder(path: string): boolean {
+  return statSync(path).isDirectory() && readdirSync(path).length === 0
 }
 
 async function pushMerged(given: string, options: ResolvedExportOptions, hooks: HubHooks): Promise<string> {

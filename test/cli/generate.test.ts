@@ -32,3 +32,15 @@ test('--resume keeps the replies that are there and adds the others, as if never
   expect(await main(command)).toBe(0)
   expect(readFileSync(output, 'utf8')).toBe(whole)
 })
+
+test('the file of the prompts is no output', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'prospect-generate-'))
+  const prompts = join(folder, 'prompts.jsonl')
+  const row = `${JSON.stringify({ prompt: 'p', completion: 'c', label: true })}\n`
+  writeFileSync(prompts, row)
+  const model = writeTinyModel(join(folder, 'model'))
+  expect(
+    await main(['generate', '--model', model, '--prompts', prompts, '--output', prompts, '--max-tokens', '4']),
+  ).toBe(1)
+  expect(readFileSync(prompts, 'utf8')).toBe(row)
+})

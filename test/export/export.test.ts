@@ -181,6 +181,17 @@ test.each([
   await expect(run({ model, ...options })).rejects.toThrow(message)
 })
 
+test('nothing that is there already is replaced', async () => {
+  const taken = join(folder, 'taken')
+  mkdirSync(taken)
+  writeFileSync(join(taken, 'precious.txt'), 'hi')
+  await expect(run({ model, merge: true, output: taken })).rejects.toThrow(
+    /taken: there already, and all in it would be/,
+  )
+  await expect(run({ model, gguf: 'f16', output: join(taken, 'precious.txt') })).rejects.toThrow(/no GGUF file; name/)
+  expect(readFileSync(join(taken, 'precious.txt'), 'utf8')).toBe('hi')
+})
+
 test('an output that is a folder, and a run that is not complete, are named', async () => {
   await expect(run({ model, gguf: 'f16', output: folder })).rejects.toThrow(
     /a folder; name the file, as in .*model\.gguf/,
