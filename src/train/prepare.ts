@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type Choice, chooseRows } from '../data/choose.ts'
-import { type Dataset, openDataset } from '../data/dataset.ts'
+import { type Dataset, type DatasetFacts, openDataset } from '../data/dataset.ts'
 import { allRowsOf, choiceOptionsOf, readOptionsOf } from '../data/options.ts'
 import { originText } from '../data/origin.ts'
 import { makePlan, type Plan } from '../data/plan.ts'
@@ -139,6 +139,7 @@ async function chosenRows(
       },
       tokenizer,
     )
+    for (const line of lossText(dataset.facts, maxLength)) progress?.log(line)
     const { leftOut } = dataset.facts
     if (leftOut > 0) progress?.log(`${leftOut} thumbs-down rows are left out: ${objective.name} imitates its rows`)
     if (leftOut > 0 && dataset.store.length === 0)
@@ -155,6 +156,21 @@ async function chosenRows(
   } finally {
     bar.stop()
   }
+}
+
+/** What limits of length took off the rows, and records that could not be used. */
+export function lossText(
+  { files, tokenizing }: Pick<DatasetFacts, 'files' | 'tokenizing'>,
+  maxLength: number,
+): string[] {
+  const { promptsCut, completionsCut, cut } = tokenizing
+  const skipped = files.reduce((sum, { skipped }) => sum + skipped, tokenizing.skipped)
+  const [why] = [...files.flatMap(({ skippedBecause }) => skippedBecause), ...tokenizing.skippedBecause]
+  const wasCut = `${promptsCut} prompts and ${completionsCut} completions were cut to --max-length ${maxLength}, the first of them ${cut[0]}`
+  return [
+    ...(promptsCut + completionsCut > 0 ? [wasCut] : []),
+    ...(skipped > 0 ? [`${skipped} records or rows were skipped (--on-bad-row skip), the first: ${why}`] : []),
+  ]
 }
 
 /** A bar that counts megabytes, from when their number is known. */

@@ -6,7 +6,7 @@ import { loadTokenizer, type Tokenizer } from '../../src/data/tokenizer.ts'
 import type { Example } from '../../src/data/types.ts'
 import { makeObjective } from '../../src/loss/index.ts'
 import { type TrainOptions, trainOptions } from '../../src/train/options.ts'
-import { dataWarnings, prepareData } from '../../src/train/prepare.ts'
+import { dataWarnings, lossText, prepareData } from '../../src/train/prepare.ts'
 import { writeByteTokenizer } from '../tiny-model.ts'
 
 let folder: string
@@ -50,6 +50,19 @@ test('options of a reference are named where the objective has none', async () =
   }
   expect(await warnings('sft')).toEqual(['--reference-mode copy: sft uses no reference model'])
   expect(await warnings('kto')).toEqual([])
+})
+
+test('what is cut and what is skipped is said', async () => {
+  const { facts } = await prepared({ maxLength: 16, maxPromptLength: 12, onBadRow: 'skip' }, [
+    ...rows,
+    { prompt: 'no more' },
+  ])
+  const [source] = facts.sources as Parameters<typeof lossText>[0][]
+  const [cut, skipped] = lossText(source!, 16)
+  expect(cut).toMatch(/^\d+ prompts and 40 completions were cut to --max-length 16, the first of them /)
+  expect(skipped).toMatch(/^1 records or rows were skipped .*rows\.jsonl:41/)
+  const { facts: whole } = await prepared({})
+  expect(lossText(whole.sources[0] as never, 2048)).toEqual([])
 })
 
 test('by default whole prompts are held out, thumbs up and down in their shares', async () => {
