@@ -89,6 +89,7 @@ if wants bench; then
   say 'bench'
   node bench/gpu/bench.mjs --python "$python" --seconds $(($(left) - 15)) "$@" || failed=1
 fi
+
 if wants suite; then
   say 'the other tests on the device'
   run_tests invariance adapter-gradients frequencies peft infer/golden architectures objectives sample leak exactness

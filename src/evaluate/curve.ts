@@ -9,13 +9,17 @@ export interface AreaUnderCurve extends Interval {
 
 /**
  * Area under the ROC curve with a 95 % interval: Newcombe's method 5 (Statistics in Medicine 25, 2006, part 2), the values that the observed area does
- * not reject. It keeps to [0, 1] and holds its coverage where classes are small or far apart. null where one class is empty.
+ * not reject. It keeps to [0, 1] and holds its coverage where classes are small or far apart. `share` as for areaInterval. null where one class is empty.
  */
-export function areaWithInterval(rewards: ArrayLike<number>, labels: readonly boolean[]): AreaUnderCurve | null {
+export function areaWithInterval(
+  rewards: ArrayLike<number>,
+  labels: readonly boolean[],
+  share = 1,
+): AreaUnderCurve | null {
   const area = areaUnderCurve(rewards, labels)
   if (area === null) return null
   const desirable = labels.filter(Boolean).length
-  return areaInterval(area, desirable, labels.length - desirable)
+  return areaInterval(area, desirable, labels.length - desirable, share)
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { Origin } from '../data/types.ts'
-import { areaUnderCurve, mean, saturatedBelow } from '../train/rewards.ts'
+import { mean, saturatedBelow } from '../train/rewards.ts'
 import { type Calibration, calibration } from './calibration.ts'
-import { type AreaUnderCurve, areaInterval } from './curve.ts'
+import { type AreaUnderCurve, areaWithInterval } from './curve.ts'
 import { type Interval, meanInterval, type Proportion, shareOverPrompts } from './interval.ts'
 
 /** A judged row under both models. */
@@ -87,7 +87,8 @@ export function rewardReport({
   const labels = rows.map(({ desirable }) => desirable)
   const right = scored.map(({ probability: p, desirable }) => (p === 0.5 ? 0.5 : Number(p > 0.5 === desirable)))
   const rewards = scored.map(({ reward }) => reward)
-  const area = areaOver(rewards, labels, new Set(prompts).size)
+  const asked = new Set(prompts).size
+  const area = areaWithInterval(rewards, labels, asked / rows.length)
   const suspects = area && area.low > 0.5 ? mislabelled(scored) : []
   const worse = worsened(scored)
   return {
@@ -96,7 +97,7 @@ export function rewardReport({
     cut,
     beta,
     referencePoint,
-    accuracy: shareOverPrompts(right, new Set(prompts).size),
+    accuracy: shareOverPrompts(right, asked),
     area,
     calibration: calibration(
       scored.map(({ probability }) => probability),
@@ -117,15 +118,6 @@ export function rewardReport({
 export function scoredRow(row: ScoredRow, beta: number, referencePoint: number): ListedRow {
   const ratio = row.policy - row.reference
   return { ...row, reward: beta * ratio, probability: 1 / (1 + Math.exp(-beta * (ratio - referencePoint))) }
-}
-
-/** The area with an interval that counts as many rows as there are prompts. */
-function areaOver(rewards: readonly number[], labels: readonly boolean[], prompts: number): AreaUnderCurve | null {
-  const area = areaUnderCurve(rewards, labels)
-  if (area === null) return null
-  const desirable = labels.filter(Boolean).length
-  const undesirable = labels.length - desirable
-  return areaInterval(area, desirable, undesirable, prompts / labels.length)
 }
 
 function drift(rows: readonly ScoredRow[], prompts: readonly number[]): RewardReport['drift'] {
